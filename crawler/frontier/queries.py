@@ -1,0 +1,127 @@
+"""The journal's statements. Each takes all its rows as one JSON array, and answers with one JSON value."""
+
+import apsw
+
+from crawler.models import Counts, State
+
+SEED_HOSTS = "SELECT json_group_array(origin) FROM hosts WHERE seed = 1"
+HOST_IDS = "SELECT json_group_object(origin, id) FROM hosts WHERE origin IN (SELECT value FROM jsonb_each(?))"
+
+INSERT_PAGES = """
+INSERT INTO pages(host, fingerprint, path, rank, parent, request, run)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?) WHERE true
+ON CONFLICT(host, fingerprint) DO NOTHING"""
+
+_SAME = "p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND p.path = e.value->>2"
+_AFRESH = (
+    """
+UPDATE pages AS p SET state = 0, run = e.value->>6, rank = e.value->>3, parent = e.value->>4, request = e.value->>5,
+  due_at = 0, attempts = 0, deferrals = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL, ended_at = NULL
+FROM jsonb_each(?) AS e WHERE """
+    + _SAME
+)
+
+REVIVE = _AFRESH + " AND p.run < e.value->>6"
+REVIVE_NEARER = (
+    _AFRESH + " AND p.run = e.value->>6 AND p.state = 3 AND p.reason = 'depth' AND p.depth > (e.value->>3 & 4294967295)"
+)
+NEARER = (
+    """
+UPDATE pages AS p SET
+  rank = (min(p.rank >> 32, e.value->>3 >> 32) << 32) | min(p.depth, e.value->>3 & 4294967295)
+FROM jsonb_each(?) AS e WHERE """
+    + _SAME
+    + " AND p.state = 0 AND p.rank > e.value->>3"
+)
+COLLISIONS = """
+SELECT json_group_array(e.key) FROM jsonb_each(?) AS e
+JOIN pages p ON p.host = e.value->>0 AND p.fingerprint = e.value->>1 WHERE p.path <> e.value->>2"""
+BEST_NEW = """
+SELECT json_group_array(json_array(host, best)) FROM (
+  SELECT host, min(rank) AS best FROM pages WHERE seq > ? GROUP BY host)"""
+HOSTS_DUE = "UPDATE hosts SET due_at = 0 WHERE due_at IS NOT 0 AND id IN (SELECT value FROM jsonb_each(?))"
+SEED = "UPDATE hosts SET seed = 1 WHERE seed = 0 AND id IN (SELECT value FROM jsonb_each(?))"
+
+FREE_HOSTS = """
+SELECT json_group_array(id) FROM (
+  SELECT id FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?
+  ORDER BY max(ready_at, due_at) LIMIT ?)"""
+NAMED_HOSTS = """
+SELECT json_group_array(id) FROM hosts
+WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at <= ?"""
+TAKE = "UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"
+LEASED = """
+SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
+    SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request)) FROM (
+      SELECT seq, path, rank, attempts, deferrals, parent, request FROM pages
+      WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
+  CASE WHEN a.value->>1 AND h.robots_expires_at > :now
+    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END))
+FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""
+TOKENS = """
+SELECT json_group_array(json_array(id, token)) FROM hosts
+WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
+
+END_PAGES = """
+UPDATE pages SET state = e.value->>1, reason = e.value->>2, status = e.value->>3, size = e.value->>4,
+  ended_at = e.value->>5, first_at = coalesce(first_at, e.value->>5), due_at = e.value->>6,
+  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8
+FROM jsonb_each(?) AS e WHERE seq = e.value->>0 AND state = 0"""
+TALLY = """
+INSERT INTO tallies SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?) WHERE true
+ON CONFLICT DO UPDATE SET pages = pages + excluded.pages"""
+COUNT = """
+UPDATE runs SET pending = pending - ?, items = items + ?, quarantined = quarantined + ?, bytes = bytes + ?,
+  item_bytes = item_bytes + ? WHERE number = ?"""
+INSERT_ITEMS = """
+INSERT INTO items(run, page, n, kind, body, quarantine)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM jsonb_each(?)"""
+INSERT_FILES = """
+INSERT OR REPLACE INTO files SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
+INSERT_EVENTS = """
+INSERT INTO events(run, at, page, kind, detail)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
+HOST_FACTS = """
+UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay)
+FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"""
+SET_ROBOTS = """
+UPDATE hosts SET robots_status = ?, robots_body = ?, robots_fetched_at = ?, robots_expires_at = ?,
+  due_at = CASE WHEN due_at IS NULL THEN NULL ELSE 0 END WHERE origin = ?"""
+
+_NEXT_DUE = """CASE WHEN EXISTS (SELECT 1 FROM pages WHERE host = h.id AND state = 0 AND due_at <= e.value->>1) THEN 0
+  ELSE (SELECT min(due_at) FROM pages WHERE host = h.id AND state = 0 AND due_at > 0) END"""
+RELEASE = f"""
+UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>2),
+  due_at = max({_NEXT_DUE}, e.value->>3)
+FROM jsonb_each(?) AS e WHERE h.id = e.value->>0 AND h.token = e.value->>4 AND h.owner = e.value->>5"""  # noqa: S608  # constants
+BURY = f"""
+UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coalesce(delay, e.value->>2)),
+  due_at = {_NEXT_DUE}
+FROM jsonb_each(?) AS e WHERE h.owner = e.value->>0"""  # noqa: S608  # constants
+
+NEXT_ITEMS = """
+SELECT json_group_array(json_array(seq, page, n, kind, body)) FROM (
+  SELECT seq, page, n, kind, body FROM items WHERE run = ? AND seq > ? AND quarantine IS NULL ORDER BY seq LIMIT ?)"""
+
+_RUN = "SELECT pending, items, quarantined, bytes FROM runs WHERE number = ?"
+_TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
+_NEXT = """
+SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
+  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL)"""
+
+
+def counts(db: apsw.Connection, run: int) -> Counts:
+    """How far a run is."""
+    row = db.execute(_RUN, (run,)).fetchone() or (0, 0, 0, 0)
+    ended = dict.fromkeys(State, 0)
+    reasons: dict[str, int] = {}
+    for state, reason, pages in db.execute(_TALLIES, (run,)):
+        ended[State(state)] += pages
+        name = State(state).name.lower() + (f": {reason}" if reason else "")
+        reasons[name] = reasons.get(name, 0) + pages
+    hosts, next_due_at = db.execute(_NEXT).fetchone() or (0, None)
+    return Counts(
+        pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
+        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts,
+        next_due_at=next_due_at, reasons=reasons,
+    )  # fmt: skip

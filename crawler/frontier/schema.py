@@ -1,0 +1,134 @@
+"""The journal's file: tables that users may query, their version, and how a file becomes a journal.
+
+Chosen by measurement, per page with ten new links: a rowid table with a thin unique index costs half of a table
+clustered by fingerprint, and an index of pending pages only costs nothing for finished ones.
+"""
+
+from pathlib import Path
+
+import apsw
+
+from crawler.errors import JournalVersionError, StorageFull, StoreError, StoreUnavailable
+
+APPLICATION_ID = 0x63726177  # "craw"
+VERSION = 1
+
+TABLES = """
+CREATE TABLE job(key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE runs(
+  number INTEGER PRIMARY KEY, started_at REAL NOT NULL, finished_at REAL, outcome TEXT,
+  pending INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, quarantined INTEGER NOT NULL DEFAULT 0,
+  bytes INTEGER NOT NULL DEFAULT 0, item_bytes INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE tallies(
+  run INTEGER NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL, pages INTEGER NOT NULL,
+  PRIMARY KEY(run, state, reason)) STRICT, WITHOUT ROWID;
+CREATE TABLE engines(id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, alive_until REAL NOT NULL) STRICT;
+CREATE TABLE hosts(
+  id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
+  owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed INTEGER NOT NULL DEFAULT 0,
+  robots_status INTEGER, robots_body TEXT, robots_fetched_at REAL, robots_expires_at REAL) STRICT;
+CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
+CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
+CREATE TABLE pages(
+  seq INTEGER PRIMARY KEY, host INTEGER NOT NULL, fingerprint INTEGER NOT NULL, path TEXT NOT NULL,
+  run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
+  attempts INTEGER NOT NULL DEFAULT 0, deferrals INTEGER NOT NULL DEFAULT 0, parent INTEGER, request TEXT,
+  reason TEXT, status INTEGER, size INTEGER, first_at REAL, ended_at REAL,
+  depth INTEGER GENERATED ALWAYS AS (rank & 4294967295) VIRTUAL) STRICT;
+CREATE UNIQUE INDEX pages_fingerprint ON pages(host, fingerprint);
+CREATE INDEX pages_pending ON pages(host, rank) WHERE state = 0;
+CREATE INDEX pages_deferred ON pages(host, due_at) WHERE state = 0 AND due_at > 0;
+CREATE TABLE items(
+  seq INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, page INTEGER NOT NULL, n INTEGER NOT NULL,
+  kind TEXT NOT NULL, body TEXT NOT NULL, quarantine TEXT) STRICT;
+CREATE TABLE sinks(
+  target TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, position TEXT NOT NULL,
+  PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
+CREATE TABLE files(
+  page INTEGER NOT NULL, run INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
+  PRIMARY KEY(page, run)) STRICT, WITHOUT ROWID;
+CREATE TABLE events(
+  seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, page INTEGER, kind TEXT NOT NULL,
+  detail TEXT NOT NULL) STRICT;
+CREATE VIEW urls AS
+  SELECT pages.seq, hosts.origin || pages.path AS url, pages.run,
+    CASE pages.state WHEN 0 THEN 'pending' WHEN 1 THEN 'done' WHEN 2 THEN 'gone' WHEN 3 THEN 'skipped' ELSE 'failed' END
+    AS state, pages.reason, pages.status, pages.depth, pages.attempts, pages.size, pages.ended_at
+  FROM pages JOIN hosts ON hosts.id = pages.host;
+"""
+
+
+def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
+    """A connection to the journal at `path` (``:memory:`` for tests), which is made when there is none.
+
+    Raises JournalVersionError before any write when the file is not a journal of a version known here, StoreUnavailable
+    and StorageFull as the case may be.
+    """
+    try:
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(10_000)
+        _check(connection, path)
+        _tune(connection, power_safe=power_safe)
+        if not _version(connection):
+            _create(connection)
+    except apsw.Error as error:
+        raise translated(error) from error
+    return connection
+
+
+def readable(path: Path | str) -> apsw.Connection:
+    """A read-only connection to an existing journal. Raises as `opened` does."""
+    try:
+        connection = apsw.Connection(
+            f"file:{Path(path).absolute()}?mode=ro", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+        )
+        connection.set_busy_timeout(10_000)
+        _check(connection, path)
+    except apsw.Error as error:
+        raise translated(error) from error
+    return connection
+
+
+def translated(error: apsw.Error) -> StoreError:
+    """The same failure in this package's words."""
+    if isinstance(error, apsw.FullError | apsw.IOError | apsw.ReadOnlyError):
+        return StorageFull(f"the journal cannot be written: {error}; free some space and run the same command again")
+    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+        return JournalVersionError(f"the journal is damaged or no journal: {error}; 'crawler doctor' tells more")
+    if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.CantOpenError):
+        return StoreUnavailable(f"the journal cannot be opened: {error}")
+    raise error
+
+
+def _version(connection: apsw.Connection) -> int:
+    return int(connection.pragma("user_version"))
+
+
+def _check(connection: apsw.Connection, path: Path | str) -> None:
+    if connection.execute("SELECT name FROM sqlite_schema LIMIT 1").fetchone() is None:
+        return
+    if int(connection.pragma("application_id")) != APPLICATION_ID:
+        raise JournalVersionError(f"{path} is an SQLite file, but not a crawler's journal")
+    if (version := _version(connection)) > VERSION:
+        raise JournalVersionError(
+            f"{path} has journal version {version}, this program knows up to {VERSION}: update it"
+        )
+
+
+def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
+    connection.transaction_mode = "IMMEDIATE"
+    connection.pragma("journal_mode", "wal")
+    connection.pragma("synchronous", "full" if power_safe else "normal")
+    connection.pragma("wal_autocheckpoint", 10_000)
+    connection.pragma("cache_size", -65_536)
+    connection.pragma("temp_store", "memory")
+
+
+def _create(connection: apsw.Connection) -> None:
+    with connection:
+        if not _version(connection):
+            for statement in TABLES.split(";\n"):
+                if statement.strip():
+                    connection.execute(statement).fetchall()
+            connection.pragma("application_id", APPLICATION_ID)
+            connection.pragma("user_version", VERSION)

@@ -1,0 +1,219 @@
+"""The nouns that travel: what is asked for, what is leased, what came of it.
+
+Requests are the author's; pages, leases, visits and links pass between engine and journal. All are plain data.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+else:
+    Json = Any  # msgspec knows no recursive types
+Kind = Literal["page", "start", "robots", "download"]
+
+ROBOTS_PRIORITY = 1 << 30  # a host's robots.txt goes before anything else of that host
+
+
+class State(IntEnum):
+    """Where a page stands; it is pending or finished, nothing between."""
+
+    PENDING = 0
+    DONE = 1
+    GONE = 2
+    SKIPPED = 3
+    FAILED = 4
+
+
+class Request(Struct, frozen=True, omit_defaults=True):
+    """One thing to ask for. Made by `Response.request`, `Response.follow`, `Spider.request`; never changed.
+
+    ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON.
+    """
+
+    url: str
+    handler: str = "parse"
+    kind: Kind = "page"
+    method: str = "GET"
+    headers: dict[str, str] = {}
+    body: bytes | None = None
+    data: Json = None
+    priority: int = 0
+    depth: int = 0
+    key: str | None = None
+    failed: str | None = None
+    statuses: tuple[int, ...] = ()
+    accept: tuple[str, ...] = ()
+    anywhere: bool = False
+    retry: bool = False
+    hops: tuple[str, ...] = ()
+    path: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.url} to={self.handler}>"
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is one of the pages that a limit is about."""
+        return self.kind in {"page", "download"}
+
+    @property
+    def identity(self) -> str:
+        """What tells this request from a plain GET of its URL; empty for one."""
+        if self.key is not None:
+            return "key " + self.key
+        if self.kind != "page":
+            return self.kind
+        if self.method == "GET" and self.body is None:
+            return ""
+        return f"{self.method} {(self.body or b'').hex()}"
+
+
+PLAIN = msgspec.json.encode(Request("")).decode()
+_encode, _decode = msgspec.json.Encoder().encode, msgspec.json.Decoder(Request).decode
+
+
+def packed(request: Request) -> str | None:
+    """What the journal keeps of a request besides URL, depth and priority; None for a plain one."""
+    text = _encode(msgspec.structs.replace(request, url="", depth=0, priority=0)).decode()
+    return None if text == PLAIN else text
+
+
+def unpacked(url: str, depth: int, priority: int, rest: str | None) -> Request:
+    """The request that `packed` took apart."""
+    if rest is None:
+        return Request(url, depth=depth, priority=priority)
+    return msgspec.structs.replace(_decode(rest), url=url, depth=depth, priority=priority)
+
+
+def rank(priority: int, depth: int) -> int:
+    """A page's place among those of its host, lowest first: by priority, then by depth."""
+    return (-priority << 32) + depth
+
+
+class Link(Struct, frozen=True, array_like=True):
+    """A request on its way into the journal, with all that the journal must know of it already worked out.
+
+    ``plain`` when its URL alone tells it from others.
+    """
+
+    origin: str
+    fingerprint: int
+    path: str
+    depth: int
+    priority: int
+    rest: str | None = None
+    seed: bool = False
+    parent: int | None = None
+    plain: bool = True
+
+
+class Page(Struct):
+    """A pending page in an engine's hands."""
+
+    seq: int
+    host: int
+    request: Request
+    attempts: int = 0
+    deferrals: int = 0
+    rank: int = 0
+    parent: int | None = None
+
+
+class Lease(Struct):
+    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds."""
+
+    host: int
+    origin: str
+    token: int
+    ready_at: float
+    pages: list[Page]
+    complete: bool
+    robots: "RobotsRecord | None" = None
+
+
+class RobotsRecord(Struct, frozen=True):
+    """A robots.txt as last fetched; ``status`` 0 means that it could not be had. Times are epoch seconds."""
+
+    status: int
+    body: bytes
+    fetched_at: float
+    expires_at: float
+
+
+class Item(Struct, frozen=True, array_like=True):
+    """One item as it is stored: ``body`` is its JSON, byte for byte the line of a JSONL file."""
+
+    kind: str
+    body: str
+    quarantine: str | None = None
+
+
+class StoredItem(Struct, frozen=True, array_like=True):
+    """An item in the journal; ``seq`` grows in commit order, ``id`` is the same however often the job is resumed."""
+
+    seq: int
+    id: str
+    kind: str
+    body: str
+
+
+class FileRecord(Struct, frozen=True):
+    """A downloaded file: its path below the job's folder, size in bytes, SHA-256 in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class Visit(Struct):
+    """All that one request led to. It is committed as one, or refused as one if its token is stale.
+
+    A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds).
+    """
+
+    page: Page
+    token: int
+    state: State
+    reason: str = ""
+    status: int = 0
+    size: int = 0
+    ended_at: float = 0.0
+    due_at: float = 0.0
+    charged: bool = False
+    items: Sequence[Item] = ()
+    links: Sequence[Link] = ()
+    trace: str | None = None
+    file: FileRecord | None = None
+    robots: RobotsRecord | None = None
+    robots_for: str | None = None
+    ready_at: float | None = None
+    delay: float | None = None
+
+
+class Clock(Struct, frozen=True):
+    """The two clocks: `monotonic` for all that waits, `epoch` for all that is stored. A simulation brings its own."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    epoch: Callable[[], float] = time.time
+
+
+class Counts(Struct, frozen=True):
+    """How far a run is. Sizes in bytes; ``hosts`` counts those with a pending page."""
+
+    pending: int = 0
+    done: int = 0
+    gone: int = 0
+    skipped: int = 0
+    failed: int = 0
+    items: int = 0
+    quarantined: int = 0
+    bytes: int = 0
+    hosts: int = 0
+    next_due_at: float | None = None
+    reasons: Mapping[str, int] = {}

@@ -1,0 +1,141 @@
+"""How fast a host may be asked, and what a failure means for its page and its host. Tables and plain functions.
+
+Times are seconds; `now` is epoch seconds.
+"""
+
+import random
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+
+from msgspec import Struct
+
+from crawler.errors import FetchError
+from crawler.models import Page, RobotsRecord, State
+from crawler.robots import ALLOW_ALL, Robots, parse
+from crawler.settings import Settings
+from crawler.urls import hostname
+
+LONGEST_WAIT = 60.0
+ROBOTS_LONGEST_WAIT = 1800.0
+ROBOTS_TRIES = 34  # with the waits above, some twelve hours (RFC 9309 section 2.3.1.4 leaves the time to us)
+ROBOTS_TRIES_UNCONNECTED = 5  # nobody answers at that address at all: half a minute is enough to be sure
+ROBOTS_LIFETIME = 86_400.0  # RFC 9309 section 2.4
+MOST_DEFERRALS = 10
+
+GONE = frozenset({404, 410})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+OVERLOADED = frozenset({429, 503})
+PASSING = frozenset({408, 425, 500, 502, 504, 520, 521, 522, 523, 524, 527, 530})
+
+
+class Pace(Struct, frozen=True):
+    """How one host may be asked: seconds between two requests, and requests at once."""
+
+    delay: float
+    concurrency: int
+
+
+class Rule(Struct, frozen=True):
+    """What a failure means: further tries of the page (None: the setting `retries`), and whether it is the host's."""
+
+    tries: int | None = None
+    of_host: bool = False
+
+
+RETRIES: Mapping[str, Rule] = {
+    "ConnectTimeout": Rule(of_host=True),
+    "ReadTimeout": Rule(of_host=True),
+    "ConnectionReset": Rule(of_host=True),
+    "DnsError": Rule(of_host=True),
+    "TruncatedBody": Rule(),
+    "HttpError": Rule(),
+    "ProtocolError": Rule(tries=1),
+    "ContentDecodingError": Rule(tries=1),
+}
+
+
+class Fate(Struct, frozen=True):
+    """What becomes of a page after a failure: final, or PENDING until `due_at`.
+
+    A `charged` try is one of those the page has; `host_ready_at` makes the whole host wait.
+    """
+
+    state: State
+    due_at: float = 0.0
+    charged: bool = False
+    host_ready_at: float | None = None
+
+
+def pace(settings: Settings, origin: str, robots: Robots | None) -> Pace:
+    """The pace for one host: its own settings or the general ones, never faster than its Crawl-delay."""
+    own = settings.for_host(origin, hostname(origin))
+    delay = settings.delay if own.delay is None else own.delay
+    wished = robots.crawl_delay if robots is not None and settings.obey_robots else None
+    return Pace(max(delay, wished or 0.0), own.concurrency_per_host or settings.concurrency_per_host)
+
+
+UNREACHABLE = parse(b"User-agent: *\nDisallow: /", "")  # RFC 9309 section 2.3.1.4: what cannot be asked forbids all
+
+
+def verdict(record: RobotsRecord | None, token: str) -> Robots | None:
+    """What a host's robots.txt, as fetched, allows; None when there is no verdict yet (RFC 9309 section 2.3.1)."""
+    if record is None:
+        return None
+    if not record.status:
+        return UNREACHABLE
+    return parse(record.body, token) if record.status < 300 else ALLOW_ALL
+
+
+def back_off(tries: int, longest: float = LONGEST_WAIT, jitter: float | None = None) -> float:
+    """The wait before the next try: 1, 2, 4 … s times 0.5 to 1.5, at most `longest`."""
+    spread: float = random.uniform(0.5, 1.5) if jitter is None else jitter  # noqa: S311  # spreads load, guards nothing
+    return min(longest, float(2 ** min(tries, 20)) * spread)
+
+
+def retry_after(value: str | None, now: float) -> float | None:
+    """The seconds that a Retry-After header asks for, in either form (RFC 9110 section 10.2.3); None if unusable."""
+    if not value:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        wait = parsedate_to_datetime(text).timestamp() - now
+    except (ValueError, OverflowError):
+        return None
+    return wait if wait > 0 else None
+
+
+def fate(error: FetchError, page: Page, settings: Settings, now: float) -> Fate:
+    """What becomes of a page whose fetch ended in `error`."""
+    if error.status in OVERLOADED:
+        return _overloaded(error, page, now)
+    if error.status in GONE:
+        return Fate(State.GONE)
+    rule = RETRIES.get(error.code)
+    permanent = getattr(error, "permanent", False) or (error.status is not None and error.status not in PASSING)
+    may_repeat = page.request.method in {"GET", "HEAD"} or page.request.retry
+    if rule is None or permanent or not may_repeat:
+        return Fate(State.FAILED, charged=True)
+    tries = settings.retries if rule.tries is None else min(rule.tries, settings.retries)
+    if page.attempts >= tries:
+        return Fate(State.FAILED, charged=True)
+    return Fate(State.PENDING, due_at=now + back_off(page.attempts), charged=True)
+
+
+def _overloaded(error: FetchError, page: Page, now: float) -> Fate:
+    """429 and 503 are the host's trouble: it waits as a whole, and the page's tries are not touched."""
+    if page.deferrals >= MOST_DEFERRALS:
+        return Fate(State.FAILED, charged=True)
+    wait = error.retry_after if error.retry_after is not None else back_off(page.deferrals)
+    return Fate(State.PENDING, due_at=now + wait, host_ready_at=now + wait)
+
+
+def robots_fate(error: FetchError, page: Page, now: float) -> Fate:
+    """What becomes of a robots.txt that could not be had: its host waits for it, for twelve hours if it must."""
+    unconnected = error.code in {"ConnectTimeout", "ConnectionReset", "DnsError", "TlsError"}
+    most = ROBOTS_TRIES_UNCONNECTED if unconnected else ROBOTS_TRIES
+    if page.deferrals >= most or getattr(error, "permanent", False):
+        return Fate(State.FAILED)
+    wait = error.retry_after if error.retry_after is not None else back_off(page.deferrals, ROBOTS_LONGEST_WAIT)
+    return Fate(State.PENDING, due_at=now + wait, host_ready_at=now + wait)

@@ -1,0 +1,51 @@
+"""One redirect, as browsers follow them (Fetch Standard, "HTTP-redirect fetch"), one hop at a time."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from crawler.errors import BadRedirect, TooManyRedirects, UnsafeRedirect
+from crawler.models import Request
+from crawler.urls import MAX_LENGTH, canonical, split
+
+KEPT_ACROSS_ORIGINS = frozenset({"accept", "accept-language", "accept-encoding", "user-agent", "from"})
+
+
+def headers_for(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
+    """The spider's own headers and the request's; of the former only the harmless ones once a redirect left the origin."""
+    if not own:
+        return request.headers
+    if any(split(url)[0] != split(request.url)[0] for url in request.hops):
+        own = {name: value for name, value in own.items() if name.lower() in KEPT_ACROSS_ORIGINS}
+    return {**own, **request.headers}
+
+
+def hop(request: Request, status: int, location: str, most: int) -> Request:
+    """The request that a redirect asks for: same handler, data, depth and priority, one hop more.
+
+    301 and 302 turn a POST into a GET without body, 303 anything but HEAD. Another origin gets none of the request's
+    own headers but the harmless ones, nor do later hops. Credentials in the Location are dropped.
+    Raises BadRedirect, UnsafeRedirect, TooManyRedirects.
+    """
+    if not location:
+        raise BadRedirect(f"status {status} without a Location", url=request.url, status=status)
+    target = canonical(location.strip(), request.url)
+    if target is None:
+        scheme = location.strip().partition(":")[0].lower()
+        if ":" in location and scheme.isalnum() and scheme not in {"http", "https"}:
+            raise UnsafeRedirect(f"redirected to {location}", url=request.url, status=status)
+        raise BadRedirect(f"redirected to {location[:MAX_LENGTH]}", url=request.url, status=status)
+    hops = (*request.hops, request.url)
+    if len(hops) > most:
+        raise TooManyRedirects(f"more than {most} redirects", url=request.url, status=status, hops=hops)
+    becomes_get = (status == 303 and request.method != "HEAD") or (status in {301, 302} and request.method == "POST")
+    method, body = ("GET", None) if becomes_get else (request.method, request.body)
+    if target in hops and method == request.method:
+        raise TooManyRedirects(f"a circle: redirected to {target} again", url=request.url, status=status, hops=hops)
+    headers = request.headers
+    if split(target)[0] != split(request.url)[0]:
+        headers = {name: value for name, value in headers.items() if name.lower() in KEPT_ACROSS_ORIGINS}
+    moved = replace(request, url=target, method=method, body=body, headers=headers, hops=hops)
+    if request.identity and request.kind == "page":
+        moved = replace(moved, key=f"{request.identity} hop {len(hops)} of {hops[0]}")
+    return moved

@@ -1,0 +1,171 @@
+"""Every setting, once: its name, type, default, bounds, unit and help.
+
+The command line's ``-s``, the environment's ``CRAWLER_…``, the two TOML files, a spider's ``settings`` and the table in
+the docs all come from the fields of `Settings`.
+"""
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from crawler.errors import ConfigError
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE)
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+_BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+Seconds = Annotated[float, Meta(ge=0, extra={"unit": "s"})]
+Timeout = Annotated[float, Meta(gt=0, extra={"unit": "s"})]
+Bytes = Annotated[int, Meta(ge=1, extra={"unit": "bytes"})]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What may differ from host to host: ``[hosts."*.example.com"]`` in a TOML file, or a dict in a spider."""
+
+    delay: Seconds | None = None
+    concurrency_per_host: Count | None = None
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """All settings of a crawl, checked. Unknown names and values out of bounds are refused with a `ConfigError`."""
+
+    delay: Annotated[Seconds, Meta(description="pause between two requests to one host")] = 1.0
+    concurrency_per_host: Annotated[Count, Meta(description="requests in flight to one host")] = 1
+    concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
+    hosts: Annotated[dict[str, HostSettings], Meta(description="delay and concurrency_per_host by host pattern")] = {}
+    obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
+    max_crawl_delay: Annotated[Seconds, Meta(description="a host that asks for a longer Crawl-delay is parked")] = 60.0
+    user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
+    contact: Annotated[str, Meta(description="address or page of the operator, added to the User-Agent")] = ""
+    retries: Annotated[int, Meta(ge=0, description="further tries of a page after a failure worth retrying")] = 3
+    connect_timeout: Annotated[Timeout, Meta(description="until a connection stands, TLS included")] = 10.0
+    header_timeout: Annotated[Timeout, Meta(description="until the whole header block is there")] = 20.0
+    read_timeout: Annotated[Timeout, Meta(description="longest gap within a body")] = 20.0
+    total_timeout: Annotated[Timeout, Meta(description="for one page in all; downloads have none")] = 60.0
+    min_rate: Annotated[int, Meta(ge=0, description="slowest body, measured over 20 s", extra={"unit": "bytes/s"})] = (
+        500
+    )
+    max_body_bytes: Annotated[Bytes, Meta(description="longest decoded body of a page")] = 10 * MIB
+    max_file_bytes: Annotated[Bytes, Meta(description="longest download")] = 16 * GIB
+    body_memory: Annotated[Bytes, Meta(description="bodies held in memory at once; longer ones wait")] = 96 * MIB
+    max_links: Annotated[Count, Meta(description="different links taken from one page")] = 50_000
+    max_depth: Annotated[
+        Annotated[int, Meta(ge=0)] | None, Meta(description="links further from a seed are skipped")
+    ] = None
+    max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
+    handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
+    insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
+    resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
+    commit_window: Annotated[Seconds, Meta(description="visits that end within it share one transaction")] = 0.05
+    durability: Annotated[
+        Literal["process", "power"],
+        Meta(description="survive the death of the process, or also a power loss (slower)"),
+    ] = "process"
+    keep_runs: Annotated[Count, Meta(description="runs whose items stay in the journal")] = 2
+    events: Annotated[
+        Literal["failures", "all"], Meta(description="what the journal's events hold: failures, or every request")
+    ] = "failures"
+    backlog_bytes: Annotated[Bytes, Meta(description="items no sink has yet; fetching pauses beyond it")] = 256 * MIB
+    max_failed: Annotated[int, Meta(ge=0, description="failed pages that still count as success")] = 0
+    csv_formulas: Annotated[bool, Meta(description="write CSV cells that a spreadsheet would run as they are")] = False
+
+    @property
+    def product_token(self) -> str:
+        """The name looked up in robots.txt: the User-Agent up to its first ``/`` or space (RFC 9309 section 2.2.1)."""
+        return re.split(r"[/ ]", self.user_agent, maxsplit=1)[0] or "crawler"
+
+    def for_host(self, origin: str, host: str) -> "HostSettings":
+        """The first pattern of ``hosts`` that matches the host's name or its origin; nothing set if none does."""
+        for pattern, chosen in self.hosts.items():
+            if fnmatchcase(host, pattern) or fnmatchcase(origin, pattern):
+                return chosen
+        return HostSettings()
+
+
+FIELDS: dict[str, msgspec.inspect.Field] = {
+    field.name: field
+    for field in msgspec.inspect.type_info(Settings).fields  # type: ignore[attr-defined]  # a StructType, by Settings
+}
+
+
+def merged(*layers: tuple[str, Mapping[str, object]]) -> Settings:
+    """The settings of several layers, each with the name of where it comes from; later layers win.
+
+    Text values are converted to the field's type, sizes (``10MiB``) and durations (``1.5h``) too. Raises `ConfigError`
+    naming the layer, the setting, and what would be right.
+    """
+    values: dict[str, object] = {}
+    for source, layer in layers:
+        for name, value in layer.items():
+            _check_name(name, source)
+            values[name] = _checked(name, value, source)
+    return Settings(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
+
+
+def _check_name(name: str, source: str) -> None:
+    if name in FIELDS:
+        return
+    near = difflib.get_close_matches(name, FIELDS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known are: {', '.join(sorted(FIELDS))}"
+    raise ConfigError(f"unknown setting {name!r} in {source}{hint}")
+
+
+def _checked(name: str, value: object, source: str) -> object:
+    field_type = Settings.__annotations__[name]
+    try:
+        return msgspec.convert(_from_text(name, value), field_type, strict=False)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise ConfigError(f"setting {name}={value!r} in {source}: {error}") from None
+
+
+def _from_text(name: str, value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    wanted = FIELDS[name].type
+    unit = (wanted.extra or {}).get("unit") if isinstance(wanted, msgspec.inspect.Metadata) else None
+    if unit in _UNITS:
+        return _UNITS[unit](value)
+    inner = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
+    reader = _TYPES.get(type(inner))
+    return reader(value) if reader else value
+
+
+def _pairs(parts: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for part in filter(None, map(str.strip, parts)):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ValueError(f"expected name=value, got {part!r}")
+        yield name.strip(), value.strip()
+
+
+def parse_size(text: str) -> int:
+    """Bytes from ``65536``, ``10MB``, ``10MiB`` or ``4g``; the letters are powers of 1,024. Raises ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a size such as 500k, 10MiB or 4GiB")
+    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from ``90``, ``1.5h``, ``30m`` or ``200ms``. Raises ValueError."""
+    match = _DURATION.fullmatch(text.strip())
+    if not match:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 15m or 2h")
+    return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
+
+
+_UNITS: dict[str, Callable[[str], object]] = {"bytes": parse_size, "s": parse_duration}
+_TYPES: dict[type, Callable[[str], object]] = {
+    msgspec.inspect.ListType: lambda text: [part.strip() for part in text.split(",") if part.strip()],
+    msgspec.inspect.DictType: lambda text: dict(_pairs(text.split(","))),
+    msgspec.inspect.BoolType: lambda text: _BOOLEANS.get(text.lower(), text),
+}

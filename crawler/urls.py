@@ -1,0 +1,113 @@
+"""URLs as browsers read them (WHATWG URL Standard), their fingerprints, and the host they belong to."""
+
+from hashlib import blake2b
+
+import ada_url
+
+MAX_LENGTH = 2048
+_STRIPPED = "".join(map(chr, range(0x21)))  # leading and trailing C0 controls and space, URL Standard section 4.4
+
+
+def canonical(url: str, base: str = "") -> str | None:
+    """The absolute http or https URL that `url` means on the page `base`, without fragment or credentials.
+
+    None for other schemes, for what no browser would accept, and for URLs over 2,048 bytes.
+    """
+    if len(url) > 2 * MAX_LENGTH:
+        return None
+    try:
+        absolute: str = ada_url.join_url(base, url) if base else ada_url.normalize_url(url)
+    except ValueError:
+        return None
+    absolute = absolute.partition("#")[0]
+    if not absolute.startswith(("https://", "http://")) or len(absolute) > MAX_LENGTH:
+        return None
+    return absolute if "@" not in absolute else _without_credentials(absolute)
+
+
+def _without_credentials(url: str) -> str:
+    origin, path = split(url)
+    scheme, _, authority = origin.partition("://")
+    return f"{scheme}://{authority.rpartition('@')[2]}{path}"
+
+
+def split(url: str) -> tuple[str, str]:
+    """A canonical URL's origin, which is also its host's key (`https://example.com:8443`), and its path with query."""
+    slash = url.index("/", 8)
+    return url[:slash], url[slash:]
+
+
+def hostname(origin: str) -> str:
+    """The host of an origin or URL, without port; an IPv6 address keeps its brackets off."""
+    authority = origin.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]
+
+
+class Joiner:
+    """Resolves the links of many pages, each distinct href of a directory once. Bounded; holds no page."""
+
+    def __init__(self, limit: int = 50_000) -> None:
+        self._limit = limit
+        self._size = 0
+        self._directories: dict[str, dict[str, str | None]] = {}
+
+    def join(self, base: str, hrefs: list[str | None]) -> list[str]:
+        """The canonical URLs of `hrefs` on the page `base`, each once, in the order given."""
+        directory = base[: base.partition("?")[0].rindex("/") + 1]
+        known = self._directories.get(directory)
+        if known is None or self._size > self._limit:
+            known = self._fresh(directory)
+        before = len(known)
+        found: dict[str, None] = {}
+        for href in dict.fromkeys(hrefs):
+            if href is None:
+                continue
+            try:
+                url = known[href]
+            except KeyError:
+                url = self._resolve(base, directory, href, known)
+            if url is not None:
+                found[url] = None
+        self._size += len(known) - before
+        return list(found)
+
+    def _fresh(self, directory: str) -> dict[str, str | None]:
+        if self._size > self._limit:
+            self._directories.clear()
+            self._size = 0
+        return self._directories.setdefault(directory, {})
+
+    @staticmethod
+    def _resolve(base: str, directory: str, href: str, known: dict[str, str | None]) -> str | None:
+        trimmed = href.strip(_STRIPPED)
+        if trimmed[:1] in {"", "?", "#"}:  # these alone depend on more of the base than its directory
+            return canonical(trimmed, base)
+        url = known[href] = canonical(trimmed, directory)
+        return url
+
+
+class Fingerprints:
+    """Keyed 64-bit names of URLs within their host: nobody who lacks the key can make two of them meet.
+
+    The high 24 bits come from the URL's directory, so that the pages of one directory lie side by side in the index.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._directories: dict[str, bytes] = {}
+
+    def of(self, path: str, identity: str = "") -> int:
+        """The fingerprint, a signed 64-bit integer, of a path with query and of what else tells the request apart."""
+        if identity:
+            digest = blake2b(f"{identity}\n{path}".encode(), digest_size=8, key=self._key).digest()
+            return int.from_bytes(digest, "big", signed=True)
+        directory = path[: path.partition("?")[0].rindex("/") + 1]
+        high = self._directories.get(directory)
+        if high is None:
+            if len(self._directories) >= 10_000:
+                self._directories.clear()
+            high = self._directories[directory] = blake2b(directory.encode(), digest_size=3, key=self._key).digest()
+        low = blake2b(path.encode(), digest_size=5, key=self._key).digest()
+        return int.from_bytes(high + low, "big", signed=True)

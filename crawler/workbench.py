@@ -1,0 +1,185 @@
+"""The leased hosts in memory: which page may be asked next, and when. All pacing is here; no I/O, no clock.
+
+`now` is monotonic seconds. A waiting host holds neither a worker nor a connection: it is an entry in a heap.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush, nsmallest
+from itertools import count
+from typing import Generic, TypeVar
+
+from crawler.models import Page
+from crawler.politeness import Pace
+from crawler.robots import Robots
+
+BATCH_SECONDS = 5.0
+LARGEST_BATCH = 200
+
+Ticket = TypeVar("Ticket")
+
+
+def batch_at(delay: float) -> int:
+    """How many pages a host may be asked for in five seconds, at most 200."""
+    return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / delay))) if delay else LARGEST_BATCH
+
+
+class Lane(Generic[Ticket]):
+    """One leased host: its pages in order of rank, its pace, and what of it is under way."""
+
+    __slots__ = (
+        "armed", "complete", "host", "in_flight", "is_outranked", "is_sending", "not_before", "open_visits", "origin", "pace", "pages",
+        "ready_at", "refilling", "robots", "token", "urgent",
+    )  # fmt: skip
+
+    def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
+        self.host = host
+        self.origin = origin
+        self.token = token
+        self.pace = pace
+        self.ready_at = ready_at
+        self.robots = robots
+        self.pages: list[tuple[int, int, Page]] = []
+        self.urgent: deque[Ticket] = deque()
+        self.in_flight = 0
+        self.open_visits: set[int] = set()  # pages (seq) in flight or not yet committed
+        self.complete = True
+        self.refilling = False
+        self.armed = False
+        self.is_outranked = False  # the journal has a page that goes before the last one held
+        self.is_sending = False
+        self.not_before = 0.0  # epoch seconds: what the host waits for elsewhere, such as its robots.txt
+
+    @property
+    def batch(self) -> int:
+        """How many pages to hold."""
+        return batch_at(self.pace.delay)
+
+    @property
+    def held(self) -> list[int]:
+        """The pages (seq) in hand: waiting, in flight or uncommitted."""
+        return [seq for _, seq, _ in self.pages] + list(self.open_visits)
+
+    @property
+    def may_send(self) -> bool:
+        """Whether it has something that may be asked; without a verdict on robots that is robots.txt alone."""
+        if self.pages and (self.robots is not None or self.pages[0][2].request.kind == "robots"):
+            return True
+        return bool(self.urgent) and self.robots is not None
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it can only go on with a page that it does not hold: its robots.txt."""
+        return self.robots is None and not self.open_visits and not self.may_send
+
+    def __lt__(self, other: "Lane[Ticket]") -> bool:
+        return self.host < other.host
+
+
+class Workbench(Generic[Ticket]):
+    """Hands out pages: of each host in its order and at its pace, of all hosts the one that has waited longest."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[int, Lane[Ticket]] = {}
+        self.by_origin: dict[str, Lane[Ticket]] = {}
+        self._due: list[tuple[float, int, Lane[Ticket]]] = []
+        self._turns = count()
+
+    def open(self, lane: Lane[Ticket]) -> None:
+        """Begin to work for a leased host."""
+        self.lanes[lane.host] = self.by_origin[lane.origin] = lane
+
+    def put(self, lane: Lane[Ticket], pages: Sequence[Page], *, complete: bool) -> None:
+        """Give a host pages; `complete` when the journal has no others that are due."""
+        for page in pages:
+            heappush(lane.pages, (page.rank, page.seq, page))
+        lane.complete = complete
+        lane.refilling = lane.is_outranked = False
+        if len(lane.pages) > 2 * lane.batch:  # the worst of them can wait in the journal
+            lane.pages = nsmallest(lane.batch, lane.pages)
+            lane.complete = False
+        self.arm(lane)
+
+    def hurry(self, lane: Lane[Ticket], ticket: Ticket) -> None:
+        """Queue something that goes before the host's pages."""
+        lane.urgent.append(ticket)
+        self.arm(lane)
+
+    def arm(self, lane: Lane[Ticket]) -> None:
+        """Put the host among those that wait for their time, if it may be asked anything."""
+        if lane.armed or lane.is_sending or lane.in_flight >= lane.pace.concurrency or not lane.may_send:
+            return
+        lane.armed = True
+        heappush(self._due, (lane.ready_at, next(self._turns), lane))
+
+    def take(self, now: float) -> tuple[Lane[Ticket], Page | Ticket] | None:
+        """The next thing to ask, if one is due. Its host counts as asked until `done`."""
+        due = self._due
+        while due and due[0][0] <= now:
+            lane = heappop(due)[2]
+            lane.armed = False
+            if self.lanes.get(lane.host) is not lane or not lane.may_send:
+                continue
+            if lane.ready_at > now:  # it was told to wait longer while it stood in the heap
+                self.arm(lane)
+                continue
+            return lane, self._start(lane, now)
+        return None
+
+    def _start(self, lane: Lane[Ticket], now: float) -> Page | Ticket:
+        lane.in_flight += 1
+        if lane.pace.delay:
+            lane.is_sending = True  # the pause counts from the moment the request is written
+        else:
+            lane.ready_at = now  # so that hosts without a pause take turns
+        if lane.urgent and lane.robots is not None:
+            ticket = lane.urgent.popleft()
+            self.arm(lane)
+            return ticket
+        page = heappop(lane.pages)[2]
+        lane.open_visits.add(page.seq)
+        self.arm(lane)
+        return page
+
+    def sent(self, lane: Lane[Ticket], now: float) -> None:
+        """The request is being written: the host's pause begins."""
+        lane.ready_at = max(lane.ready_at, now + lane.pace.delay)
+        lane.is_sending = False
+        self.arm(lane)
+
+    def done(self, lane: Lane[Ticket]) -> None:
+        """The answer is there, or there will be none: the host's place is free."""
+        lane.in_flight -= 1
+        lane.is_sending = False
+        self.arm(lane)
+
+    def wait(self, lane: Lane[Ticket], until: float) -> None:
+        """Nobody may ask the host before `until`."""
+        lane.ready_at = max(lane.ready_at, until)
+
+    def close(self, lane: Lane[Ticket]) -> None:
+        """Stop working for a host."""
+        if self.lanes.get(lane.host) is lane:
+            del self.lanes[lane.host], self.by_origin[lane.origin]
+
+    @property
+    def next_at(self) -> float | None:
+        """When the next host is due; None when none waits."""
+        return self._due[0][0] if self._due else None
+
+    def hungry(self) -> Iterator[Lane[Ticket]]:
+        """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""
+        for lane in self.lanes.values():
+            if not (lane.complete or lane.refilling) and (
+                len(lane.pages) <= lane.batch // 2 or lane.is_outranked or lane.is_stuck
+            ):
+                yield lane
+
+    def parting(self, now: float, horizon: float) -> list[Lane[Ticket]]:
+        """The hosts to give back: nothing under way, and nothing to ask within `horizon` seconds."""
+        return [
+            lane
+            for lane in self.lanes.values()
+            if not (lane.open_visits or lane.in_flight or lane.urgent or lane.refilling)
+            and ((lane.complete and not lane.may_send) or lane.ready_at > now + horizon)
+        ]

@@ -1,0 +1,121 @@
+"""The SQLite journal keeps the frontier's promises, and some of its own."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crawler.errors import JournalVersionError
+from crawler.frontier import Frontier, JobFacts, Want
+from crawler.frontier.schema import opened, readable
+from crawler.frontier.sqlite import SqliteFrontier
+from tests.frontier_contract import JOB, Desk, FrontierContract, Now
+
+
+class TestSqliteFrontier(FrontierContract):
+    """In memory."""
+
+    async def open(self, now: Now) -> Frontier:
+        return SqliteFrontier(":memory:", clock=now)
+
+
+class TestSqliteFile(FrontierContract):
+    """In a file."""
+
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    async def open(self, now: Now) -> Frontier:
+        return SqliteFrontier(self.folder / "job.db", clock=now)
+
+    async def test_a_second_engine(self, desk: Desk) -> None:
+        """Two engines share a journal; what one holds the other leaves, and takes when it is given back."""
+        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        await other.begin(JOB, fresh=False)
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        want = Want(10, 10, 10.0)
+        assert await other.lease(want) == []
+        assert await other.renew() == 0
+        await desk.release(lease)
+        assert len(await other.lease(want)) == 1
+        await other.close()
+        assert len(await desk.lease()) == 1
+
+    async def test_fresh_needs_the_job_for_itself(self, desk: Desk) -> None:
+        """A job that runs is not started over."""
+        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        with pytest.raises(Exception, match="running"):
+            await other.begin(JOB, fresh=True)
+        await other.close()
+
+
+KILLED = """
+import asyncio, os, sys, time
+from crawler.frontier import JobFacts, Want
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import Link
+async def main():
+    frontier = SqliteFrontier(sys.argv[1])
+    await frontier.begin(JobFacts("books"), fresh=False)
+    await frontier.add([Link("http://a.test", 1, "/", 0, 0)])
+    assert await frontier.lease(Want(1, 1, 10.0))
+    print("leased", flush=True)
+    time.sleep(60)
+asyncio.run(main())
+"""
+
+
+async def test_the_hosts_of_a_killed_engine_are_free_at_once(tmp_path: Path) -> None:
+    """A restart need not wait for leases to run out, only for the host's own pause."""
+    journal = tmp_path / "job.db"
+    child = subprocess.Popen([sys.executable, "-c", KILLED, str(journal)], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    assert child.stdout.readline() == b"leased\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    frontier = SqliteFrontier(journal, default_delay=5.0)
+    await frontier.begin(JobFacts("books"), fresh=False)
+    (lease,) = await frontier.lease(Want(1, 1, 10.0))
+    assert lease.pages
+    assert 3.0 < lease.ready_at - os.stat(journal).st_mtime < 6.0
+    await frontier.close()
+    assert list(tmp_path.glob("*.lock")) == []
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    """A file that is not a journal is told apart before anything is written to it."""
+    (tmp_path / "text.db").write_text("not a database" * 100)
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE t(x)")
+    other.close()
+    before = (tmp_path / "other.db").read_bytes()
+    for name in ("text.db", "other.db"):
+        with pytest.raises(JournalVersionError):
+            opened(tmp_path / name)
+    assert (tmp_path / "other.db").read_bytes() == before
+
+
+def test_a_newer_journal_is_refused(tmp_path: Path) -> None:
+    """A journal of a later version is left alone."""
+    journal = opened(tmp_path / "job.db")
+    journal.pragma("user_version", 99)
+    journal.close()
+    with pytest.raises(JournalVersionError, match="99"):
+        opened(tmp_path / "job.db")
+
+
+def test_reading_writes_nothing(tmp_path: Path) -> None:
+    """A journal can be queried while a crawl runs, by a connection that cannot write."""
+    opened(tmp_path / "job.db").close()
+    reader = readable(tmp_path / "job.db")
+    assert reader.execute("SELECT count(*) FROM urls").fetchone() == (0,)
+    with pytest.raises(Exception, match="readonly"):
+        reader.execute("DELETE FROM pages")
+    reader.close()

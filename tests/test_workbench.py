@@ -1,0 +1,219 @@
+"""The workbench: what may be asked when, on a clock that only the test moves."""
+
+import random
+from itertools import pairwise
+
+import pytest
+
+from crawler.models import Page, Request
+from crawler.politeness import Pace
+from crawler.robots import ALLOW_ALL
+from crawler.workbench import Lane, Workbench, batch_at
+
+Bench = Workbench[str]
+
+
+def lane_of(bench: Bench, host: int, pages: int = 0, delay: float = 1.0, concurrency: int = 1, **facts: object) -> Lane[str]:
+    lane: Lane[str] = Lane(host, f"http://h{host}.test", 1, Pace(delay, concurrency), 0.0, ALLOW_ALL)
+    for name, value in facts.items():
+        setattr(lane, name, value)
+    bench.open(lane)
+    bench.put(lane, [page_of(host, n) for n in range(pages)], complete=True)
+    return lane
+
+
+def page_of(host: int, n: int, rank: int = 0, kind: str = "page") -> Page:
+    return Page(host * 1_000_000 + n, host, Request(f"http://h{host}.test/{n}", kind=kind), rank=rank)
+
+
+def drive(bench: Bench, until: float, took: float = 0.0) -> list[tuple[float, int]]:
+    """Ask whatever is due, each request taking `took` seconds; when which host was asked."""
+    asked: list[tuple[float, int]] = []
+    ends: list[tuple[float, Lane[str]]] = []
+    now = 0.0
+    while now <= until:
+        for end, lane in [entry for entry in ends if entry[0] <= now]:
+            ends.remove((end, lane))
+            bench.done(lane)
+        while taken := bench.take(now):
+            lane = taken[0]
+            bench.sent(lane, now)
+            asked.append((now, lane.host))
+            if took:
+                ends.append((now + took, lane))
+            else:
+                bench.done(lane)
+        now += 0.01
+    return asked
+
+
+@pytest.mark.parametrize("delay", [0.05, 0.5, 2.0])
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_spacing(delay: float, concurrency: int) -> None:
+    """No host is asked again before its delay has passed, however many requests it may have at once."""
+    bench = Bench()
+    for host in range(5):
+        lane_of(bench, host, 20, delay, concurrency)
+    asked = drive(bench, 10.0, took=0.3)
+    for host in range(5):
+        times = [at for at, one in asked if one == host]
+        assert len(times) > 1
+        assert all(later - sooner >= delay - 1e-9 for sooner, later in pairwise(times))
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_concurrency(concurrency: int) -> None:
+    """A host never has more requests under way than it may."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 10, 0.0, concurrency)
+    for _ in range(concurrency):
+        assert bench.take(0.0)
+    assert bench.take(100.0) is None
+    bench.done(lane)
+    assert bench.take(100.0)
+    assert bench.take(100.0) is None
+
+
+def test_the_pause_counts_from_the_sending() -> None:
+    """Nothing else goes to a host while a request waits for its connection, and the pause begins when it is written."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 10, 1.0, 4)
+    assert bench.take(0.0)
+    assert bench.take(5.0) is None
+    bench.sent(lane, 5.0)
+    assert bench.take(5.99) is None
+    assert bench.take(6.0)
+
+
+def test_order() -> None:
+    """A host's pages go by rank, then arrival, also those that came later."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 0, 0.0)
+    bench.put(lane, [page_of(1, 3, 1), page_of(1, 2, 5)], complete=True)
+    bench.put(lane, [page_of(1, 4, 0), page_of(1, 1, 1)], complete=True)
+    order = []
+    while taken := bench.take(0.0):
+        assert isinstance(taken[1], Page)
+        order.append(taken[1].seq % 100)
+        bench.done(lane)
+    assert order == [4, 1, 3, 2]
+
+
+def test_fairness() -> None:
+    """Hosts without a pause take turns, whatever they have to do."""
+    bench = Bench()
+    for host, pages in ((1, 1000), (2, 10), (3, 10)):
+        lane_of(bench, host, pages, 0.0)
+    hosts = []
+    for _ in range(30):
+        taken = bench.take(0.0)
+        assert taken
+        hosts.append(taken[0].host)
+        bench.done(taken[0])
+    assert [hosts.count(host) for host in (1, 2, 3)] == [10, 10, 10]
+
+
+def test_thousands_of_hosts() -> None:
+    """Of many hosts with various delays each is asked as often as it may be, and none more often."""
+    bench = Bench()
+    rng = random.Random(1)
+    delays = {host: rng.uniform(0.5, 3.0) for host in range(3000)}
+    for host, delay in delays.items():
+        lane_of(bench, host, 2 * batch_at(delay), delay)
+    asked = drive(bench, 4.0)
+    counts = dict.fromkeys(delays, 0)
+    for _, host in asked:
+        counts[host] += 1
+    for host, delay in delays.items():
+        possible = 4.0 / (delay + 0.01) + 1
+        assert possible - 1.5 <= counts[host] <= possible + 0.5
+
+
+def test_a_host_told_to_wait() -> None:
+    """A host that must wait is not asked, though it stood first in the queue."""
+    bench = Bench()
+    first = lane_of(bench, 1, 5, 0.0)
+    lane_of(bench, 2, 1, 0.0)
+    bench.wait(first, 50.0)
+    taken = bench.take(10.0)
+    assert taken
+    assert taken[0].host == 2
+    assert bench.take(49.9) is None
+    assert bench.next_at == 50.0
+    assert bench.take(50.0)
+
+
+def test_without_robots_nothing_but_robots() -> None:
+    """A host whose robots.txt is not known is asked for that alone."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 3, 0.0, robots=None)
+    assert bench.take(0.0) is None
+    assert lane.is_stuck
+    bench.put(lane, [page_of(1, 9, -(1 << 62), "robots")], complete=True)
+    taken = bench.take(0.0)
+    assert taken
+    assert isinstance(taken[1], Page)
+    assert taken[1].request.kind == "robots"
+    bench.done(lane)
+    assert bench.take(0.0) is None
+    lane.robots = ALLOW_ALL
+    bench.arm(lane)
+    assert bench.take(0.0)
+
+
+def test_urgent_goes_first() -> None:
+    """An extra fetch goes before the pages of its host, at the host's pace."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 2, 1.0)
+    bench.hurry(lane, "fetch")
+    assert bench.take(0.0) == (lane, "fetch")
+    bench.sent(lane, 0.0)
+    bench.done(lane)
+    assert bench.take(0.5) is None
+
+
+def test_parting() -> None:
+    """A host is given back with nothing under way, uncommitted or due soon; not before."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 1, 30.0)
+    assert bench.parting(0.0, 10.0) == []
+    taken = bench.take(0.0)
+    assert taken
+    assert isinstance(taken[1], Page)
+    bench.sent(lane, 0.0)
+    bench.done(lane)
+    assert bench.parting(0.0, 10.0) == []
+    lane.open_visits.discard(taken[1].seq)
+    assert bench.parting(0.0, 10.0) == [lane]
+    bench.put(lane, [page_of(1, 5)], complete=True)
+    assert bench.parting(0.0, 10.0) == [lane], "not due within the horizon"
+    assert bench.parting(25.0, 10.0) == []
+
+
+def test_hungry() -> None:
+    """A host that runs low asks for more as long as the journal has more, once at a time."""
+    bench = Bench()
+    lane = lane_of(bench, 1, batch_at(0.1), 0.1)
+    lane.complete = False
+    assert list(bench.hungry()) == []
+    del lane.pages[batch_at(0.1) // 2 :]
+    assert list(bench.hungry()) == [lane]
+    lane.refilling = True
+    assert list(bench.hungry()) == []
+
+
+def test_a_batch_is_bounded() -> None:
+    """However often better pages turn up, a host holds no more than two batches; the rest waits in the journal."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 0, 0.0)
+    for wave in range(10):
+        bench.put(lane, [page_of(1, wave * 1000 + n, -wave) for n in range(250)], complete=True)
+        assert len(lane.pages) <= 400
+        assert lane.complete == (wave == 0), "what was put back is in the journal still"
+    assert min(lane.pages)[0] == -9
+
+
+@pytest.mark.parametrize(("delay", "batch"), [(0.0, 200), (0.01, 200), (0.5, 10), (1.0, 5), (60.0, 1)])
+def test_batches(delay: float, batch: int) -> None:
+    """A host's batch is what it may be asked in five seconds."""
+    assert batch_at(delay) == batch
