@@ -28,7 +28,7 @@ class Budget:
         self.items = 0
         self.bytes = 0
         self._started = 0
-        self.reached: str | None = None
+        self.reached: str | None = "max-pages" if limits.max_pages == 0 else None
 
     def may_start(self) -> bool:
         """Whether a further page may be fetched, counting those under way as if each ended."""

@@ -28,10 +28,10 @@ def escaped(text: str, limit: int = DETAIL_LENGTH) -> str:
 
     At most `limit` characters; what is cut ends in an ellipsis.
     """
-    shown = text if len(text) <= limit else text[: limit - 1] + "…"
-    if shown.isprintable():
-        return shown
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+    shown = text[: limit + 1]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in shown)
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 class CrawlerError(Exception):

@@ -30,6 +30,9 @@ class State(IntEnum):
     FAILED = 4
 
 
+HOUSEKEEPING = frozenset({"start", "robots.txt"})  # reasons of pages that are the crawl's own, and counted as none
+
+
 class Request(Struct, frozen=True, omit_defaults=True):
     """One thing to ask for. Made by `Response.request`, `Response.follow`, `Spider.request`; never changed.
 
@@ -112,6 +115,11 @@ class Link(Struct, frozen=True, array_like=True):
     parent: int | None = None
     plain: bool = True
 
+    @property
+    def moved_to(self) -> str:
+        """The folder of what a seed redirects to; nothing for other links."""
+        return self.path.partition("?")[0].rpartition("/")[0] + "/" if self.seed and self.parent is not None else ""
+
 
 class Page(Struct):
     """A pending page in an engine's hands."""
@@ -138,7 +146,7 @@ class Lease(Struct):
 
 
 class RobotsRecord(Struct, frozen=True):
-    """A robots.txt as last fetched; ``status`` 0 means that it could not be had. Times are epoch seconds."""
+    """A robots.txt as last fetched; ``status`` 0 means that it could not be had, and the body why. Times are epoch seconds."""
 
     status: int
     body: bytes

@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 
-from crawler.errors import FetchError
+from crawler.errors import FetchError, HttpError
 from crawler.models import Page, RobotsRecord, State
 from crawler.robots import ALLOW_ALL, Robots, parse
 from crawler.settings import Settings
@@ -108,12 +108,13 @@ def retry_after(value: str | None, now: float) -> float | None:
 
 def fate(error: FetchError, page: Page, settings: Settings, now: float) -> Fate:
     """What becomes of a page whose fetch ended in `error`."""
-    if error.status in OVERLOADED:
+    status = error.status if isinstance(error, HttpError) else None  # a body can break off after a 200 as well
+    if status in OVERLOADED:
         return _overloaded(error, page, now)
-    if error.status in GONE:
+    if status in GONE:
         return Fate(State.GONE)
     rule = RETRIES.get(error.code)
-    permanent = getattr(error, "permanent", False) or (error.status is not None and error.status not in PASSING)
+    permanent = getattr(error, "permanent", False) or (status is not None and status not in PASSING)
     may_repeat = page.request.method in {"GET", "HEAD"} or page.request.retry
     if rule is None or permanent or not may_repeat:
         return Fate(State.FAILED, charged=True)

@@ -8,6 +8,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import msgspec
@@ -22,8 +23,9 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
-Seconds = Annotated[float, Meta(ge=0, extra={"unit": "s"})]
-Timeout = Annotated[float, Meta(gt=0, extra={"unit": "s"})]
+LONGEST = 10 * 366 * 86_400.0  # ten years: longer is a slip, and infinity is no date
+Seconds = Annotated[float, Meta(ge=0, le=LONGEST, extra={"unit": "s"})]
+Timeout = Annotated[float, Meta(gt=0, le=LONGEST, extra={"unit": "s"})]
 Bytes = Annotated[int, Meta(ge=1, extra={"unit": "bytes"})]
 Count = Annotated[int, Meta(ge=1)]
 
@@ -124,10 +126,18 @@ def _checked(name: str, value: object, source: str) -> object:
     try:
         return msgspec.convert(_from_text(name, value), field_type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(f"setting {name}={value!r} in {source}: {error}") from None
+        raise ConfigError(f"setting {name}={value!r} in {source}: {error}{_choices(name)}") from None
+
+
+def _choices(name: str) -> str:
+    wanted = FIELDS[name].type
+    inner = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
+    return f"; choose one of {inner.values}" if isinstance(inner, msgspec.inspect.LiteralType) else ""
 
 
 def _from_text(name: str, value: object) -> object:
+    if name == "hosts" and isinstance(value, Mapping):
+        return {pattern: _host_from_text(chosen) for pattern, chosen in value.items()}
     if not isinstance(value, str):
         return value
     wanted = FIELDS[name].type
@@ -137,6 +147,12 @@ def _from_text(name: str, value: object) -> object:
     inner = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
     reader = _TYPES.get(type(inner))
     return reader(value) if reader else value
+
+
+def _host_from_text(chosen: object) -> object:
+    if not isinstance(chosen, Mapping) or not isinstance(chosen.get("delay"), str):
+        return chosen
+    return {**chosen, "delay": parse_duration(chosen["delay"])}
 
 
 def _pairs(parts: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -152,7 +168,10 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text!r} is not a size such as 500k, 10MiB or 4GiB")
-    return int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
+    size = Fraction(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " ")
+    if size >= 1 << 63:
+        raise ValueError(f"{text[:40]!r} is not a size that can be: the largest is 8388607T")
+    return int(size)
 
 
 def parse_duration(text: str) -> float:

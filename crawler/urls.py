@@ -1,5 +1,6 @@
 """URLs as browsers read them (WHATWG URL Standard), their fingerprints, and the host they belong to."""
 
+import re
 from hashlib import blake2b
 
 import ada_url
@@ -7,14 +8,19 @@ import ada_url
 MAX_LENGTH = 2048
 _STRIPPED = "".join(map(chr, range(0x21)))  # leading and trailing C0 controls and space, URL Standard section 4.4
 
+_SCHEME_ALONE = re.compile(r":[\t\n\r]*(?:[?#]|\Z)")  # "http:?page=2" is relative where the base is http too
+_ENTRY = 200  # what a remembered link costs besides its characters
+
 
 def canonical(url: str, base: str = "") -> str | None:
     """The absolute http or https URL that `url` means on the page `base`, without fragment or credentials.
 
     None for other schemes, for what no browser would accept, and for URLs over 2,048 bytes.
     """
-    if len(url) > 2 * MAX_LENGTH:
-        return None
+    if len(url) > 2 * MAX_LENGTH:  # what is not sent may be as long as it likes
+        url = url.strip(_STRIPPED).partition("#")[0]
+        if len(url) > 2 * MAX_LENGTH:
+            return None
     try:
         absolute: str = ada_url.join_url(base, url) if base else ada_url.normalize_url(url)
     except ValueError:
@@ -48,8 +54,8 @@ def hostname(origin: str) -> str:
 class Joiner:
     """Resolves the links of many pages, each distinct href of a directory once. Bounded; holds no page."""
 
-    def __init__(self, limit: int = 50_000) -> None:
-        self._limit = limit
+    def __init__(self, limit: int = 16_000_000) -> None:
+        self._limit = limit  # in characters, of hrefs, URLs and folders
         self._size = 0
         self._directories: dict[str, dict[str, str | None]] = {}
 
@@ -59,7 +65,6 @@ class Joiner:
         known = self._directories.get(directory)
         if known is None or self._size > self._limit:
             known = self._fresh(directory)
-        before = len(known)
         found: dict[str, None] = {}
         for href in dict.fromkeys(hrefs):
             if href is None:
@@ -70,21 +75,24 @@ class Joiner:
                 url = self._resolve(base, directory, href, known)
             if url is not None:
                 found[url] = None
-        self._size += len(known) - before
         return list(found)
 
     def _fresh(self, directory: str) -> dict[str, str | None]:
         if self._size > self._limit:
             self._directories.clear()
             self._size = 0
+        self._size += len(directory) + _ENTRY
         return self._directories.setdefault(directory, {})
 
-    @staticmethod
-    def _resolve(base: str, directory: str, href: str, known: dict[str, str | None]) -> str | None:
+    def _resolve(self, base: str, directory: str, href: str, known: dict[str, str | None]) -> str | None:
         trimmed = href.strip(_STRIPPED)
-        if trimmed[:1] in {"", "?", "#"}:  # these alone depend on more of the base than its directory
+        if trimmed[:1] in {"", "?", "#"} or _SCHEME_ALONE.search(trimmed):
+            # these alone depend on more of the base than its directory
             return canonical(trimmed, base)
-        url = known[href] = canonical(trimmed, directory)
+        url = canonical(trimmed, directory)
+        if len(href) <= MAX_LENGTH:
+            known[href] = url
+            self._size += len(href) + len(url or "") + _ENTRY
         return url
 
 
