@@ -1,0 +1,354 @@
+"""Reading HTML: the parsed page, its links, and the verbs of a node. The only file that knows selectolax.
+
+`parse`, `hrefs`, `base_href` and `meta_robots` serve every page that is crawled, so they are counted in microseconds;
+`Node` and `Selection` serve the handlers.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple, NoReturn, TypeAlias, TypeVar, overload
+
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode, SelectolaxError
+
+from crawler import charset
+from crawler.errors import SelectorError, escaped
+
+Default = TypeVar("Default")
+Tree: TypeAlias = LexborHTMLParser
+
+_MISSING = object()
+_WITHOUT_EVENTS = int(LexborDocumentOptions.WO_EVENTS)  # no script runs here, so nobody listens to the tree's changes
+_LINK_TAGS = frozenset(node.tag_id for node in LexborHTMLParser("<a>-</a><area>").css("a, area"))
+
+
+def parse(body: bytes, codec: str) -> Tree:
+    """The tree of a page, read by our own verdict on its charset. Any bytes have one, as in browsers."""
+    text = body.removeprefix(codecs.BOM_UTF8) if codec == "utf-8" else charset.decode(body, codec)
+    return LexborHTMLParser(text, options=_WITHOUT_EVENTS)
+
+
+def hrefs(tree: Tree) -> list[str | None]:
+    """The href of each ``a`` and ``area``, as it is written and in document order; None for one without a value."""
+    # Of ten ways that were measured, one selector for any element, and the tag's number, costs least.
+    return [node.attrs.get("href") for node in tree.css("[href]") if node.tag_id in _LINK_TAGS]
+
+
+def base_href(tree: Tree) -> str | None:
+    """The href of the first ``base`` that has one (HTML Standard, section 4.2.3)."""
+    for node in tree.tags("base"):  # a walk of the tree: a third of what searching the bytes in any case would cost
+        href = node.attrs.sget("href", None)
+        if href is not None:
+            return href
+    return None
+
+
+def meta_robots(tree: Tree) -> frozenset[str]:
+    """The directives of ``<meta name=robots>``, and of those that call this crawler by name, in lower case."""
+    found: set[str] = set()
+    for node in tree.tags("meta"):
+        attributes = node.attributes
+        if (attributes.get("name") or "").strip().lower() in {"robots", "crawler"}:
+            listed = (attributes.get("content") or "").lower().split(",")
+            found.update(map(str.strip, listed))
+    return frozenset(found - {""})
+
+
+class Node:
+    """An element of a page, with the verbs to read it; ``raw`` is selectolax's own node, for all that it can do.
+
+    Selectors are CSS as Lexbor reads it. A malformed one, and one that matches nothing, is a `SelectorError` that names
+    it and the page.
+    """
+
+    __slots__ = ("page", "raw")
+
+    def __init__(self, raw: LexborNode, page: str = "") -> None:
+        self.raw = raw
+        self.page = page
+
+    def __repr__(self) -> str:
+        return f"<Node {self.tag}>"
+
+    @property
+    def tag(self) -> str:
+        """The element's name, in lower case."""
+        return self.raw.tag or ""
+
+    @property
+    def html(self) -> str:
+        """The element as HTML, its own tags included."""
+        return self.raw.html or ""
+
+    def css(self, selector: str) -> "Selection":
+        """All elements that match, this one included if it does; ``::text`` and ``::attr(name)`` select strings."""
+        return _select([self.raw], selector, self.page)
+
+    @overload
+    def text(self, selector: str | None = None) -> str: ...
+
+    @overload
+    def text(self, selector: str | None = None, *, default: Default) -> str | Default: ...
+
+    def text(self, selector: str | None = None, *, default: object = _MISSING) -> object:
+        """The text of the first element that matches, or of this one: on one line, without scripts and styles.
+
+        White space, no-break spaces too, is collapsed to single spaces and stripped; nothing is put between elements.
+        If nothing matches: `default`, or a `SelectorError` when none is given.
+        """
+        found = self.raw if selector is None else self._first(selector)
+        if found is not None:
+            return _readable(found)
+        if default is _MISSING:
+            self._refuse(f"nothing matches {selector!r}")
+        return default
+
+    @overload
+    def attr(self, name: str, /) -> str: ...
+
+    @overload
+    def attr(self, name: str, /, *, default: Default) -> str | Default: ...
+
+    @overload
+    def attr(self, selector: str, name: str, /) -> str: ...
+
+    @overload
+    def attr(self, selector: str, name: str, /, *, default: Default) -> str | Default: ...
+
+    def attr(self, selector: str, name: str | None = None, /, *, default: object = _MISSING) -> object:
+        """``attr(name)`` reads an attribute of this element, ``attr(selector, name)`` of the first one that matches.
+
+        An attribute without a value is an empty string. If the element or its attribute is missing: `default`, or a
+        `SelectorError` when none is given.
+        """
+        found = self.raw if name is None else self._first(selector)
+        wanted = selector if name is None else name
+        value = None if found is None else found.attrs.sget(wanted, None)
+        if value is not None:
+            return value
+        if default is _MISSING:
+            self._refuse(f"nothing matches {selector!r}" if found is None else f"<{found.tag}> has no {wanted!r}")
+        return default
+
+    def _first(self, selector: str) -> LexborNode | None:
+        try:
+            return self.raw.css_first(selector)
+        except (SelectolaxError, TypeError, UnicodeError) as error:
+            raise _malformed(selector, self.page) from error
+
+    def _refuse(self, complaint: str) -> NoReturn:
+        raise SelectorError(f"{complaint} in <{self.tag}>{_on(self.page)}; give default= for what may be missing")
+
+
+class Selection(Sequence[Node]):
+    """What a selector found: nodes to loop over, or, for ``::text`` and ``::attr(name)``, strings to `get`.
+
+    Elements come in document order and each once. ``p::text`` is the text directly in each ``p``, ``p ::text`` all that
+    is below it too; strings are as they stand in the page.
+    """
+
+    __slots__ = ("page", "raw", "strings")
+
+    def __init__(self, raw: list[LexborNode], page: str = "", strings: list[str] | None = None) -> None:
+        self.raw = raw
+        self.page = page
+        self.strings = strings
+
+    def __repr__(self) -> str:
+        return f"<Selection of {len(self)} {'nodes' if self.strings is None else 'strings'}>"
+
+    def __len__(self) -> int:
+        return len(self.raw if self.strings is None else self.strings)
+
+    def __iter__(self) -> Iterator[Node]:
+        page = self.page
+        return (Node(raw, page) for raw in self._elements())
+
+    @overload
+    def __getitem__(self, index: int) -> Node: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Selection": ...
+
+    def __getitem__(self, index: int | slice) -> "Node | Selection":
+        if isinstance(index, slice):
+            return Selection(self._elements()[index], self.page)
+        return Node(self._elements()[index], self.page)
+
+    @overload
+    def get(self) -> str | None: ...
+
+    @overload
+    def get(self, default: Default) -> str | Default: ...
+
+    def get(self, default: object = None) -> object:
+        """The first string; of a selector for elements, the first one's HTML. `default` when there is none."""
+        if self.strings is not None:
+            return self.strings[0] if self.strings else default
+        return (self.raw[0].html or "") if self.raw else default
+
+    def getall(self) -> list[str]:
+        """All strings; of a selector for elements, the HTML of each."""
+        if self.strings is not None:
+            return list(self.strings)
+        return [raw.html or "" for raw in self.raw]
+
+    def css(self, selector: str) -> "Selection":
+        """All that match in these elements, each once."""
+        return _select(self._elements(), selector, self.page)
+
+    def _elements(self) -> list[LexborNode]:
+        if self.strings is not None:
+            raise SelectorError(f"::text and ::attr() select strings: read them with get() or getall(){_on(self.page)}")
+        return self.raw
+
+
+def linked(selection: Selection) -> list[str | None]:
+    """What to follow of a selection: its strings; or the href of each element, else of the first link within it."""
+    if selection.strings is not None:
+        return [*selection.strings]
+    return [_own_or_inner_href(raw) for raw in selection.raw]
+
+
+def _own_or_inner_href(raw: LexborNode) -> str | None:
+    own = raw.attrs.get("href")
+    if own is not None:
+        return own
+    inner = raw.css_first("a[href], area[href]")
+    return None if inner is None else inner.attrs.get("href")
+
+
+def _readable(raw: LexborNode) -> str:
+    child = raw.first_child
+    if child is None or (child.next is None and child.is_text_node):  # nearly every element that is ever asked
+        return " ".join(raw.text_lexbor().split())
+    code = raw.css("script, style")
+    return " ".join((raw.text_lexbor() if not code else "".join(_texts_beside(code, raw))).split())
+
+
+def _texts_beside(code: list[LexborNode], raw: LexborNode) -> Iterator[str]:
+    """The text below `raw` but for that of `code`; only elements that have some of it in them are gone through."""
+    hidden = {node.mem_id for node in code}
+    opened = {raw.mem_id}
+    for node in code:
+        above = node.parent
+        while above is not None and above.mem_id not in opened:
+            opened.add(above.mem_id)
+            above = above.parent
+    levels = [raw.iter(include_text=True)]  # by hand, since a page may be nested deeper than Python
+    while levels:
+        for child in levels[-1]:
+            if child.mem_id in opened:
+                levels.append(child.iter(include_text=True))
+                break
+            if child.mem_id not in hidden:
+                yield child.text_lexbor() if child.is_element_node else child.text_content or ""
+        else:
+            levels.pop()
+
+
+class _Reading(NamedTuple):
+    """A selector taken apart. ``deep``: the strings of all that is in the elements found, not of these alone."""
+
+    css: str
+    kind: Literal["nodes", "text", "attr"] = "nodes"
+    name: str = ""
+    deep: bool = False
+
+
+_STRINGS = re.compile(
+    r"""::(?:text|attr\(\s*(?P<quote>['"]?)(?P<name>[^'"()\s]+)(?P=quote)\s*\))\s*\Z""", re.IGNORECASE
+)
+_TOKEN = re.compile(r"""\\.|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[()\[\],]""", re.DOTALL)
+_HINTS = {
+    "::": "::text and ::attr(name) stand at the end of a selector, and only in css()",
+    ":contains(": 'Lexbor spells it :lexbor-contains("…")',
+    "//": "XPath is not understood here",
+}
+
+
+def _select(nodes: list[LexborNode], selector: str, page: str) -> Selection:
+    try:
+        reading = _reading(selector) if "::" in selector else _Reading(selector)
+        found = _found(nodes, reading.css) if reading.css or reading.kind == "nodes" else nodes
+    except (SelectolaxError, TypeError, UnicodeError) as error:
+        raise _malformed(selector, page) from error
+    return Selection(found, page, None if reading.kind == "nodes" else list(_strings(found, reading)))
+
+
+def _found(nodes: list[LexborNode], css: str) -> list[LexborNode]:
+    found = nodes[0].css(css) if len(nodes) == 1 else [match for node in nodes for match in node.css(css)]
+    if "," in css or len(nodes) > 1:  # Lexbor gives an element once for each part of a list that it matches
+        return list({node.mem_id: node for node in found}.values())
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _reading(selector: str) -> _Reading:
+    """Take ``::text`` or ``::attr(name)`` off a selector, with the meaning that cssselect gives them for Scrapy."""
+    readings = [_part_reading(part) for part in _parts(selector)]
+    if any(reading[1:] != readings[0][1:] for reading in readings):
+        raise SelectorError(f"the parts of {escaped(selector)!r} select different things: select them one by one")
+    return readings[0]._replace(css=", ".join(reading.css for reading in readings))
+
+
+def _parts(selector: str) -> Iterator[str]:
+    """The selector cut at its own commas, not at those in brackets or quotes."""
+    depth = start = 0
+    for token in _TOKEN.finditer(selector):
+        if token[0] == "," and not depth:
+            yield selector[start : token.start()]
+            start = token.end()
+        depth += (token[0] in {"(", "["}) - (token[0] in {")", "]"})
+    yield selector[start:]
+
+
+def _part_reading(part: str) -> _Reading:
+    strings = _STRINGS.search(part)
+    if strings is None:
+        return _Reading(part)
+    name = strings["name"] or ""
+    kind: Literal["text", "attr"] = "attr" if name else "text"
+    css = part[: strings.start()].lstrip()
+    if css == "*" or re.search(r"\s\*\Z", css):  # `p *::text` and `p ::text` say the same
+        css = css[:-1]
+    scope = css.rstrip()
+    if scope.endswith((">", "+", "~")):
+        return _Reading(f"{scope} *", kind, name)
+    return _Reading(scope, kind, name, deep=scope != css or not scope)
+
+
+def _strings(nodes: list[LexborNode], reading: _Reading) -> Iterator[str]:
+    """In document order, as XPath has them: the text after a nested element comes after that element's."""
+    chosen = {node.mem_id for node in nodes}
+    if reading.kind == "attr":
+        for node in _everything_in(nodes) if reading.deep else nodes:
+            value = node.attrs.sget(reading.name, None) if node.is_element_node else None
+            if value is not None:
+                yield value
+        return
+    for node in _everything_in(nodes):
+        if node.is_text_node and (reading.deep or (node.parent is not None and node.parent.mem_id in chosen)):
+            yield node.text_content or ""
+
+
+def _everything_in(nodes: list[LexborNode]) -> Iterator[LexborNode]:
+    """These elements and all below them, each once, though one of them may lie in another."""
+    seen: set[int] = set()
+    for top in nodes:
+        if top.mem_id not in seen:
+            for node in top.traverse(include_text=True):
+                seen.add(node.mem_id)
+                yield node
+
+
+def _malformed(selector: object, page: str) -> SelectorError:
+    if not isinstance(selector, str):
+        return SelectorError(f"a CSS selector is text, not {escaped(repr(selector))}{_on(page)}")
+    hint = next((hint for sign, hint in _HINTS.items() if sign in selector), "Lexbor cannot read it as CSS")
+    return SelectorError(f"malformed selector {escaped(selector)!r}{_on(page)}: {hint}")
+
+
+def _on(page: str) -> str:
+    return f" on {escaped(page, 2048)}" if page else ""
