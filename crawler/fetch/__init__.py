@@ -1,0 +1,292 @@
+"""One request in, what the wire gave out, or one of our errors: the only place that knows aiohttp's client.
+
+Nothing is judged here, retried or followed: a redirect is a `Reply` like any other.
+"""
+
+import math
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from fnmatch import fnmatchcase
+from types import TracebackType
+from typing import Any, Self, TypeAlias
+
+import aiohttp
+from aiohttp.connector import Connection
+from msgspec import Struct
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
+
+from crawler.decoding import ACCEPT_ENCODING, Decoder
+from crawler.errors import ConfigError, ConnectionReset, FetchError, ProtocolError
+from crawler.fetch.body import Chunks, check_declared, check_size
+from crawler.fetch.deadlines import Deadlines, Flight, limits_of
+from crawler.fetch.dns import Resolver
+from crawler.fetch.memory import Memory
+from crawler.models import Request
+from crawler.settings import MIB, Settings
+from crawler.urls import hostname
+
+CHUNK_SIZE = 1 * MIB  # of a download: smaller ones cost more than the network does
+RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
+_SLACK = 32  # connections beyond `concurrency`, and beyond `concurrency_per_host`, that the pool allows
+_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+_SAFE_METHODS = {"GET", "HEAD"}
+
+_flight: ContextVar[Flight] = ContextVar("_flight")
+
+
+class Reply(Struct):
+    """What the wire gave. ``body`` is decoded, ``size`` its bytes on the wire; ``headers`` are looked up in any case.
+
+    ``cut`` means that there is a body that was not read: a redirect's, or one that nobody wants.
+    """
+
+    url: str
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes = b""
+    size: int = 0
+    cut: bool = False
+
+
+Stream: TypeAlias = tuple[int, CIMultiDictProxy[str], AsyncIterator[bytes]]
+
+
+class _FromPool(Exception):
+    """The connection has been used before, where a new one is needed: between two functions here, never an outcome."""
+
+
+class _Request(aiohttp.ClientRequest):
+    """Asks its flight before it writes anything."""
+
+    def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
+        flight = _flight.get()
+        if flight.must_be_new and not flight.is_new:
+            raise _FromPool
+        flight.depart()  # aiohttp closes the connection if this raises
+        return super().send(conn)
+
+
+def _opened_socket(address: tuple[Any, ...]) -> socket.socket:
+    _flight.get().is_new = True
+    family, kind, protocol = address[:3]
+    return socket.socket(family, kind, protocol)
+
+
+class Fetcher:
+    """Sends requests over one pool of connections: an async context manager, for one event loop.
+
+    `on_bytes` is told the bytes of every piece of a body as it comes off the wire, and may raise to stop there.
+    Raises `ConfigError` if a setting cannot be sent or used.
+    """
+
+    _session: aiohttp.ClientSession
+
+    def __init__(self, settings: Settings, *, on_bytes: Callable[[int], None] | None = None) -> None:
+        self._settings = settings
+        self._on_bytes = on_bytes or _nothing
+        self._headers = _default_headers(settings)
+        self._memory = Memory(settings.body_memory)
+
+    async def __aenter__(self) -> Self:
+        settings = self._settings
+        per_host = [chosen.concurrency_per_host or 0 for chosen in settings.hosts.values()]
+        self._resolver = Resolver(settings.resolve)
+        self._deadlines = Deadlines(limits_of(settings))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=settings.concurrency + _SLACK,
+                limit_per_host=max(settings.concurrency_per_host, *per_host, 0) + _SLACK,
+                use_dns_cache=False,
+                resolver=self._resolver,
+                socket_factory=_opened_socket,
+            ),
+            headers=self._headers,
+            request_class=_Request,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        # aiohttp would ask again on any connection, and for methods that change things: `_ask` does it with more care.
+        self._session._retry_connection = False  # noqa: SLF001  # there is no public switch; a test counts the requests
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._deadlines.close()
+        await self._session.close()
+        await self._resolver.close()
+
+    async def fetch(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str] | None = None,
+        before_send: Callable[[], None],
+        wants: Callable[[int, str], bool],
+    ) -> Reply:
+        """Ask for one page. `headers` go beside those of the request and come before the defaults.
+
+        `before_send` is called once the connection stands, right before the request is written (a second time if the
+        pool's connection turns out to be dead); what it raises ends the fetch, and nothing is sent. `wants` is given
+        status and media type (``text/html``, or nothing) and says whether to read the body.
+
+        Raises `FetchError`, and `StoreUnavailable` if this process is out of file descriptors. A body over 1 MiB holds
+        its share of ``body_memory`` until this returns; how many finished bodies may wait is for the caller to bound.
+        """
+        flight = Flight(self._deadlines, request.url, before_send, self._settings.total_timeout)
+        response = await self._ask(flight, request, headers)
+        try:
+            return await self._reply(flight, response, wants)
+        except FetchError as error:
+            error.url, error.status = request.url, response.status
+            raise
+        finally:
+            if not response.closed:
+                response.close()
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str] | None = None,
+        before_send: Callable[[], None],
+        chunk_size: int = CHUNK_SIZE,
+    ) -> AsyncIterator[Stream]:
+        """Ask for a download: status, headers, and the body in chunks of at most `chunk_size` bytes, as it is sent.
+
+        There is no limit to the time in all, and the others stand still while the caller is busy with a chunk. Raises
+        as `fetch` does, from the chunks too; `ResponseTooLarge` over ``max_file_bytes``.
+        """
+        flight = Flight(self._deadlines, request.url, before_send, math.inf)
+        response = await self._ask(flight, request, {"Accept-Encoding": "identity", **(headers or {})})
+        try:
+            _refuse_switch(response)
+            check_declared(response, self._settings.max_file_bytes)
+            source = response.content.iter_chunked(chunk_size)
+            chunks = Chunks(flight, response, source, self._on_bytes, self._settings.max_file_bytes)
+            yield response.status, response.headers, chunks
+        except FetchError as error:
+            error.url, error.status = error.url or request.url, error.status or response.status
+            raise
+        finally:
+            if not response.closed:
+                response.close()
+
+    async def _ask(self, flight: Flight, request: Request, headers: Mapping[str, str] | None) -> aiohttp.ClientResponse:
+        """Send the request and wait for the headers; once more, on a new connection, if the pool's was dead."""
+        url = request.url
+        more = {**request.headers, **headers} if headers else request.headers
+        _flight.set(flight)
+        while True:
+            flight.is_new = False
+            try:
+                with flight:
+                    flight.allow(self._deadlines.limits.connect)
+                    return await self._session.request(
+                        request.method,
+                        URL(url, encoded=True),
+                        headers=more,
+                        data=request.body,
+                        allow_redirects=False,
+                        ssl=not self._is_insecure(url),
+                    )
+            except _FromPool:
+                continue  # aiohttp has closed it, so the pool runs dry
+            except ConnectionReset:
+                safe = request.method in _SAFE_METHODS and request.body is None
+                if flight.is_new or flight.must_be_new or not safe:
+                    raise
+                flight.must_be_new = True
+
+    def _is_insecure(self, url: str) -> bool:
+        patterns = self._settings.insecure_hosts
+        return bool(patterns) and any(fnmatchcase(hostname(url), pattern) for pattern in patterns)
+
+    async def _reply(
+        self, flight: Flight, response: aiohttp.ClientResponse, wants: Callable[[int, str], bool]
+    ) -> Reply:
+        _refuse_switch(response)
+        status, headers, content = response.status, response.headers, response.content
+        media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if 300 <= status < 400 or not wants(status, media_type):
+            # If the rest is here already the connection is back in the pool, else it is closed: cheaper than reading.
+            arrived = content.total_bytes
+            self._on_bytes(arrived)
+            return Reply(flight.url, status, headers, size=arrived, cut=not content.at_eof())
+        if content.at_eof():
+            return Reply(flight.url, status, headers)
+        encoding = ", ".join(headers.getall("Content-Encoding", ()))
+        decoder = Decoder(encoding, cap=self._settings.max_body_bytes) if encoding else None
+        check_declared(response, self._settings.max_body_bytes)
+        if not content.is_eof():
+            return await self._read(flight, response, decoder)
+        raw = content.read_nowait()  # it came along with the headers
+        self._on_bytes(len(raw))
+        body = raw if decoder is None else decoder.feed(raw) + decoder.finish()
+        check_size(len(body), self._settings.max_body_bytes)
+        return Reply(flight.url, status, headers, body, len(raw))
+
+    async def _read(self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None) -> Reply:
+        cap = self._settings.max_body_bytes
+        chunks = Chunks(flight, response, response.content.iter_any(), self._on_bytes)
+        parts: list[bytes] = []
+        decoded = reserved = 0
+        try:
+            async for chunk in chunks:
+                part = chunk if decoder is None else decoder.feed(chunk)
+                decoded += len(part)
+                check_size(decoded, cap)
+                parts.append(part)
+                if decoded > RESERVE_OVER and not reserved:
+                    reserved = await self._reserve(flight, (decoder is None and response.content_length) or cap)
+            if decoder is not None:
+                parts.append(decoder.finish())
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            return Reply(flight.url, response.status, response.headers, body, chunks.size)
+        finally:
+            self._memory.release(reserved)
+
+    async def _reserve(self, flight: Flight, size: int) -> int:
+        """Wait for memory. All of it at once: if bodies grew bit by bit, two could wait for each other for ever."""
+        began = self._deadlines.loop.time()
+        reserved = await self._memory.reserve(size)
+        flight.extend(self._deadlines.loop.time() - began)
+        return reserved
+
+
+def _refuse_switch(response: aiohttp.ClientResponse) -> None:
+    if response.status == 101:
+        raise ProtocolError("101 Switching Protocols, though no upgrade was asked for")
+
+
+def _nothing(size: int) -> None:
+    """Nobody counts."""
+
+
+def _default_headers(settings: Settings) -> CIMultiDict[str]:
+    """Who we are, what we take, and whom to write to (RFC 9110 sections 10.1.2 and 10.1.5)."""
+    contact = settings.contact
+    agent = settings.user_agent or f"crawler/{_version()}"
+    headers = CIMultiDict({"User-Agent": f"{agent} (+{contact})" if contact else agent, "Accept": _ACCEPT})
+    headers["Accept-Encoding"] = ACCEPT_ENCODING
+    if "@" in contact and "://" not in contact:
+        headers["From"] = contact
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise ConfigError(f"user_agent and contact: {value!r} cannot be sent as {name}; use printable ASCII")
+    return headers
+
+
+def _version() -> str:
+    from importlib import metadata  # noqa: PLC0415  # 10 ms that only the default User-Agent needs
+
+    try:
+        return metadata.version("durable-crawler")
+    except metadata.PackageNotFoundError:
+        return "0"
