@@ -2,10 +2,38 @@
 
 The floors, from the ground; a file imports from its own floor or from below:
 
-    0 rules      errors models urls scope robots politeness settings     plain functions and frozen data: no I/O, no clock
-                 decoding charset
+    0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
+                 redirects decoding charset budget seen
     1 authors    html response spider items                              what the author of a spider touches
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
-    3 crawl      workbench visits engine export crawl                    one page's journey
+    3 crawl      workbench feeder engine asking visits export      one page's journey
+                 stats job
     4 doors      cli demo testing                                        how people come in
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crawler.errors import CrawlerError as CrawlerError
+    from crawler.errors import FetchError as FetchError
+    from crawler.job import Crawl as Crawl
+    from crawler.job import Limits as Limits
+    from crawler.job import crawl as crawl
+    from crawler.models import Request as Request
+    from crawler.response import Response as Response
+    from crawler.scope import Scope as Scope
+    from crawler.spider import Spider as Spider
+
+_HOME = {
+    "Crawl": "job", "Limits": "job", "crawl": "job", "CrawlerError": "errors", "FetchError": "errors",
+    "Request": "models", "Response": "response", "Scope": "scope", "Spider": "spider",
+}  # fmt: skip
+__all__ = sorted(_HOME)  # noqa: PLE0605  # a list of strings, as it should be
+
+
+def __getattr__(name: str) -> object:
+    """Load a public name when it is first used, so that ``crawler --help`` need not wait for a network library."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'crawler' has no attribute {name!r}")
+    return getattr(import_module(f"crawler.{_HOME[name]}"), name)

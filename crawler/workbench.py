@@ -3,6 +3,7 @@
 `now` is monotonic seconds. A waiting host holds neither a worker nor a connection: it is an entry in a heap.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush, nsmallest
@@ -28,8 +29,9 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "complete", "host", "in_flight", "is_outranked", "is_sending", "not_before", "open_visits", "origin", "pace", "pages",
-        "ready_at", "refilling", "robots", "token", "urgent",
+        "armed", "complete", "host", "in_flight", "is_outranked", "is_parked", "is_sending", "not_before",
+        "open_visits", "origin", "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_why", "sent_at",
+        "token", "urgent",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -38,7 +40,10 @@ class Lane(Generic[Ticket]):
         self.token = token
         self.pace = pace
         self.ready_at = ready_at
+        self.sent_at = -math.inf
         self.robots = robots
+        self.robots_at = 0.0  # epoch seconds: when the last robots.txt was fetched, though it may be out of date
+        self.robots_why = ""  # it could not be had
         self.pages: list[tuple[int, int, Page]] = []
         self.urgent: deque[Ticket] = deque()
         self.in_flight = 0
@@ -47,6 +52,7 @@ class Lane(Generic[Ticket]):
         self.refilling = False
         self.armed = False
         self.is_outranked = False  # the journal has a page that goes before the last one held
+        self.is_parked = False  # not to be asked at all before `not_before`
         self.is_sending = False
         self.not_before = 0.0  # epoch seconds: what the host waits for elsewhere, such as its robots.txt
 
@@ -63,6 +69,8 @@ class Lane(Generic[Ticket]):
     @property
     def may_send(self) -> bool:
         """Whether it has something that may be asked; without a verdict on robots that is robots.txt alone."""
+        if self.is_parked:
+            return False
         if self.pages and (self.robots is not None or self.pages[0][2].request.kind == "robots"):
             return True
         return bool(self.urgent) and self.robots is not None
@@ -143,6 +151,7 @@ class Workbench(Generic[Ticket]):
 
     def sent(self, lane: Lane[Ticket], now: float) -> None:
         """The request is being written: the host's pause begins."""
+        lane.sent_at = now
         lane.ready_at = max(lane.ready_at, now + lane.pace.delay)
         lane.is_sending = False
         self.arm(lane)
@@ -152,6 +161,11 @@ class Workbench(Generic[Ticket]):
         lane.in_flight -= 1
         lane.is_sending = False
         self.arm(lane)
+
+    def slow_down(self, lane: Lane[Ticket], pace: Pace) -> None:
+        """Ask a host at another pace from its last request on."""
+        lane.pace = pace
+        self.wait(lane, lane.sent_at + pace.delay)
 
     def wait(self, lane: Lane[Ticket], until: float) -> None:
         """Nobody may ask the host before `until`."""
@@ -170,7 +184,7 @@ class Workbench(Generic[Ticket]):
     def hungry(self) -> Iterator[Lane[Ticket]]:
         """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""
         for lane in self.lanes.values():
-            if not (lane.complete or lane.refilling) and (
+            if not (lane.complete or lane.refilling or lane.is_parked) and (
                 len(lane.pages) <= lane.batch // 2 or lane.is_outranked or lane.is_stuck
             ):
                 yield lane
@@ -181,5 +195,5 @@ class Workbench(Generic[Ticket]):
             lane
             for lane in self.lanes.values()
             if not (lane.open_visits or lane.in_flight or lane.urgent or lane.refilling)
-            and ((lane.complete and not lane.may_send) or lane.ready_at > now + horizon)
+            and (((lane.complete or lane.is_parked) and not lane.may_send) or lane.ready_at > now + horizon)
         ]

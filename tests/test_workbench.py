@@ -13,7 +13,9 @@ from crawler.workbench import Lane, Workbench, batch_at
 Bench = Workbench[str]
 
 
-def lane_of(bench: Bench, host: int, pages: int = 0, delay: float = 1.0, concurrency: int = 1, **facts: object) -> Lane[str]:
+def lane_of(
+    bench: Bench, host: int, pages: int = 0, delay: float = 1.0, concurrency: int = 1, **facts: object
+) -> Lane[str]:
     lane: Lane[str] = Lane(host, f"http://h{host}.test", 1, Pace(delay, concurrency), 0.0, ALLOW_ALL)
     for name, value in facts.items():
         setattr(lane, name, value)

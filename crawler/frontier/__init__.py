@@ -30,20 +30,24 @@ class JobFacts(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One pass of a job; ``resumed`` when it was begun by an earlier process."""
+    """One pass of a job; ``resumed`` when it was begun by an earlier process.
+
+    ``seed_hosts`` are the origins of the seeds, ``seed_folders`` the URLs of the folders that seeds redirect to.
+    """
 
     number: int
     resumed: bool
     key: bytes
     seed_hosts: tuple[str, ...] = ()
-    file_bytes: int = 0
+    seed_folders: tuple[str, ...] = ()
 
 
 class Want(Struct, frozen=True):
     """What an engine asks of `Frontier.lease`: up to `hosts` further hosts, and more pages of those it holds.
 
     ``held`` maps a held host to the pages (seq) in the engine's hands and to how many more it wants. ``batch`` is how
-    many pages of a new host. Hosts that may not be asked within ``horizon`` seconds are left for later. ``origins`` are
+    many pages of a new host. Hosts that may not be asked within ``horizon`` seconds, or have no
+    page that is due, are left for later. ``origins`` are
     hosts wanted by name, whether they have pages or not.
     """
 
@@ -96,6 +100,9 @@ class Frontier(Protocol):
 
     async def counts(self) -> Counts:
         """How far the run is, exactly."""
+
+    async def handlers(self) -> frozenset[str]:
+        """The names of the spider's methods that pending pages will need."""
 
     async def renew(self) -> int:
         """Say that this engine lives, and free the hosts of those that do not; how many hosts were freed."""

@@ -2,9 +2,9 @@
 
 import apsw
 
-from crawler.models import Counts, State
+from crawler.models import HOUSEKEEPING, Counts, State
 
-SEED_HOSTS = "SELECT json_group_array(origin) FROM hosts WHERE seed = 1"
+SEED_HOSTS = "SELECT json_group_array(json_array(origin, seed)) FROM hosts WHERE seed IS NOT NULL"
 HOST_IDS = "SELECT json_group_object(origin, id) FROM hosts WHERE origin IN (SELECT value FROM jsonb_each(?))"
 
 INSERT_PAGES = """
@@ -12,7 +12,8 @@ INSERT INTO pages(host, fingerprint, path, rank, parent, request, run)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?) WHERE true
 ON CONFLICT(host, fingerprint) DO NOTHING"""
 
-_SAME = "p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND p.path = e.value->>2"
+_ONE_KEY = "p.request->>'key' = (e.value->>5)->>'key'"  # an author's own key stands for the whole URL
+_SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND (p.path = e.value->>2 OR {_ONE_KEY})"
 _AFRESH = (
     """
 UPDATE pages AS p SET state = 0, run = e.value->>6, rank = e.value->>3, parent = e.value->>4, request = e.value->>5,
@@ -33,19 +34,21 @@ FROM jsonb_each(?) AS e WHERE """
     + _SAME
     + " AND p.state = 0 AND p.rank > e.value->>3"
 )
-COLLISIONS = """
+COLLISIONS = f"""
 SELECT json_group_array(e.key) FROM jsonb_each(?) AS e
-JOIN pages p ON p.host = e.value->>0 AND p.fingerprint = e.value->>1 WHERE p.path <> e.value->>2"""
+JOIN pages p ON p.host = e.value->>0 AND p.fingerprint = e.value->>1
+WHERE p.path <> e.value->>2 AND NOT coalesce({_ONE_KEY}, false)"""  # noqa: S608  # constants
 BEST_NEW = """
 SELECT json_group_array(json_array(host, best)) FROM (
   SELECT host, min(rank) AS best FROM pages WHERE seq > ? GROUP BY host)"""
 HOSTS_DUE = "UPDATE hosts SET due_at = 0 WHERE due_at IS NOT 0 AND id IN (SELECT value FROM jsonb_each(?))"
-SEED = "UPDATE hosts SET seed = 1 WHERE seed = 0 AND id IN (SELECT value FROM jsonb_each(?))"
+SEED = "UPDATE hosts SET seed = '' WHERE seed IS NULL AND id IN (SELECT value FROM jsonb_each(?))"
+SEED_FOLDER = "UPDATE hosts SET seed = seed || ?2 WHERE id = ?1 AND NOT instr(seed, ?2)"
 
 FREE_HOSTS = """
 SELECT json_group_array(id) FROM (
-  SELECT id FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?
-  ORDER BY max(ready_at, due_at) LIMIT ?)"""
+  SELECT id FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?1 + ?2 AND due_at <= ?1
+  ORDER BY max(ready_at, due_at) LIMIT ?3)"""
 NAMED_HOSTS = """
 SELECT json_group_array(id) FROM hosts
 WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at <= ?"""
@@ -55,7 +58,7 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
     SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request)) FROM (
       SELECT seq, path, rank, attempts, deferrals, parent, request FROM pages
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
-  CASE WHEN a.value->>1 AND h.robots_expires_at > :now
+  CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
     THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END))
 FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""
 TOKENS = """
@@ -103,6 +106,9 @@ NEXT_ITEMS = """
 SELECT json_group_array(json_array(seq, page, n, kind, body)) FROM (
   SELECT seq, page, n, kind, body FROM items WHERE run = ? AND seq > ? AND quarantine IS NULL ORDER BY seq LIMIT ?)"""
 
+HANDLERS = """
+SELECT json_group_array(DISTINCT name.value) FROM pages, json_each(json_array(request->>'handler', request->>'failed'))
+  AS name WHERE state = 0 AND request IS NOT NULL AND name.value <> ''"""
 _RUN = "SELECT pending, items, quarantined, bytes FROM runs WHERE number = ?"
 _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
 _NEXT = """
@@ -116,6 +122,8 @@ def counts(db: apsw.Connection, run: int) -> Counts:
     ended = dict.fromkeys(State, 0)
     reasons: dict[str, int] = {}
     for state, reason, pages in db.execute(_TALLIES, (run,)):
+        if reason in HOUSEKEEPING:
+            continue
         ended[State(state)] += pages
         name = State(state).name.lower() + (f": {reason}" if reason else "")
         reasons[name] = reasons.get(name, 0) + pages

@@ -25,7 +25,7 @@ CREATE TABLE tallies(
 CREATE TABLE engines(id INTEGER PRIMARY KEY, pid INTEGER NOT NULL, alive_until REAL NOT NULL) STRICT;
 CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
-  owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed INTEGER NOT NULL DEFAULT 0,
+  owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
   robots_status INTEGER, robots_body TEXT, robots_fetched_at REAL, robots_expires_at REAL) STRICT;
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
@@ -116,15 +116,15 @@ def _check(connection: apsw.Connection, path: Path | str) -> None:
 
 
 def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
-    connection.transaction_mode = "IMMEDIATE"
     connection.pragma("journal_mode", "wal")
     connection.pragma("synchronous", "full" if power_safe else "normal")
     connection.pragma("wal_autocheckpoint", 10_000)
-    connection.pragma("cache_size", -65_536)
+    connection.pragma("cache_size", -32_768)
     connection.pragma("temp_store", "memory")
 
 
 def _create(connection: apsw.Connection) -> None:
+    connection.transaction_mode = "IMMEDIATE"
     with connection:
         if not _version(connection):
             for statement in TABLES.split(";\n"):

@@ -78,6 +78,9 @@ class SqliteFrontier:
     async def counts(self) -> Counts:
         return await self._do(self._counts)
 
+    async def handlers(self) -> frozenset[str]:
+        return frozenset(await self._do(lambda: cast("list[str]", self._json(queries.HANDLERS))))
+
     async def renew(self) -> int:
         return await self._do(self._renew)
 
@@ -108,8 +111,14 @@ class SqliteFrontier:
 
     def _transaction(self, function: Callable[..., T], *arguments: object) -> T:
         try:
-            with self._db:
+            # not `with self._db`: that begins and commits with the interpreter lock held, the waits for a lock included
+            self._execute("BEGIN IMMEDIATE")
+            try:
                 result = function(*arguments)
+                self._execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._execute("ROLLBACK")
         except apsw.Error as error:
             raise translated(error) from error
         return result
@@ -152,8 +161,9 @@ class SqliteFrontier:
         self._run = (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
             self._execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
-        seeds = tuple(cast("list[str]", _decode(cast("str", self._value(queries.SEED_HOSTS)))))
-        return Run(self._run, resumed, self._key, seeds)
+        seeds = cast("list[tuple[str, str]]", self._json(queries.SEED_HOSTS))
+        folders = tuple(origin + folder for origin, listed in seeds for folder in listed.split("\n") if folder)
+        return Run(self._run, resumed, self._key, tuple(origin for origin, _ in seeds), folders)
 
     def _job_key(self, job: JobFacts) -> bytes:
         facts = _encode(job, order="deterministic").decode()
@@ -207,7 +217,11 @@ class SqliteFrontier:
             return {}
         ids = self._host_ids(dict.fromkeys(link.origin for link in links))
         rows = [self._row(ids, link) for link in links]
-        self._rows(queries.SEED, {ids[link.origin] for link in links if link.seed})
+        seeds = [link for link in links if link.seed]
+        self._rows(queries.SEED, {ids[link.origin] for link in seeds})
+        for link in seeds:
+            if link.moved_to:
+                self._execute(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
         last = cast("int", self._value("SELECT coalesce(max(seq), 0) FROM pages"))
         added = self._rows(queries.INSERT_PAGES, rows)
         best = {}
@@ -240,7 +254,7 @@ class SqliteFrontier:
         now = self._clock()
         taken: list[int] = []
         if want.hosts:
-            taken += cast("list[int]", self._json(queries.FREE_HOSTS, (now + want.horizon, want.hosts)))
+            taken += cast("list[int]", self._json(queries.FREE_HOSTS, (now, want.horizon, want.hosts)))
         if want.origins:
             self._host_ids(want.origins)
             named = _encode(want.origins).decode()

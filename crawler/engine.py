@@ -1,0 +1,275 @@
+"""The engine: feeder, workers and committer around one workbench. Its whole control flow is on this page.
+
+feeder     leases hosts and their next pages, and gives idle hosts back
+workers    take what is due, fetch it, and make a Visit of it; they wait for the network alone
+committer  stores the Visits that ended within a moment in one transaction
+heartbeat  keeps this engine's leases, and frees the hosts of engines that died
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import ContextVar
+
+from crawler.budget import Budget, LimitReached
+from crawler.errors import LeaseLost
+from crawler.feeder import Feeder, HostLane, Ticket
+from crawler.frontier import Frontier
+from crawler.models import Clock, Page, State, Visit
+from crawler.visits import Visitor
+from crawler.workbench import Workbench
+
+log = logging.getLogger(__name__)
+current_page: ContextVar[Page | None] = ContextVar("current_page", default=None)
+
+HEARTBEAT, LEASE_TIME = 5.0, 30.0
+LAST_WORDS = 10.0  # what is in flight when the crawl is stopped has this long
+LONGEST_REST = 3600.0  # nothing to ask for longer than this: the run is parked
+MOST_UNCOMMITTED = 500
+
+Turn = tuple[HostLane, Page]
+Visiting = Callable[[HostLane, Page], Awaitable[Visit]]
+
+
+class Engine:
+    """Works on one run until nothing is left, a limit is reached, or it is stopped."""
+
+    def __init__(self, frontier: Frontier, visitor: Visitor, budget: Budget, clock: Clock) -> None:
+        self.frontier = frontier
+        self.visitor = visitor
+        self.budget = budget
+        self.clock = clock
+        self.settings = visitor.settings
+        self.workbench: Workbench[Ticket] = Workbench()
+        self.feeder = Feeder(frontier, self.workbench, self.settings, clock, visitor.robots_link)
+        self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
+        self.outcome = ""
+        self.stored_bytes = 0  # of items, by this engine
+        self.in_flight: dict[int, Page] = {}
+        self._visits: list[Visit] = []
+        self._committing = self._is_over = False
+        self._idle: deque[asyncio.Future[Turn | None]] = deque()
+        self._lent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._stirred = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._alive_until = 0.0
+        self._crew: asyncio.TaskGroup | None = None
+        self._workers: set[asyncio.Task[None]] = set()
+        self._visit: Visiting
+
+    async def run(self, visit: Visiting) -> str:
+        """Work until the end, by `visit`; how it ended: finished, parked, or stopped and why."""
+        self._visit = visit
+        self._alive_until = self.clock.monotonic() + LEASE_TIME
+        async with asyncio.TaskGroup() as services:
+            heartbeat = services.create_task(self._keep_alive())
+            services.create_task(self._commit_as_they_end())
+            async with asyncio.TaskGroup() as self._crew:
+                for _ in range(self.settings.concurrency):
+                    self._hire()
+                await self._feed()
+                while self._idle:
+                    _hand(self._idle.popleft(), None)
+            heartbeat.cancel()
+            self._is_over = True  # the committer is not cancelled: it may be in the middle of a commit
+            self._ended.set()
+        await self.feeder.give_back(list(self.workbench.lanes.values()))
+        return self.outcome
+
+    def stop(self, reason: str) -> None:
+        """Lease nothing more; what is in flight has ten seconds."""
+        if not self.outcome:
+            self.outcome = f"stopped: {reason}"
+            asyncio.get_running_loop().call_later(LAST_WORDS, self._abandon)
+            self._stirred.set()
+
+    def stir(self) -> None:
+        """Make the feeder look again."""
+        self._stirred.set()
+
+    def _abandon(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+
+    # -- feeder
+
+    async def _feed(self) -> None:
+        while not self.outcome:
+            self._stirred.clear()
+            if await self.feeder.refill():
+                self._stirred.set()
+            self.dispatch()
+            if self.budget.reached and not self.in_flight:
+                self.stop(self.budget.reached)
+            elif self.workbench.lanes or self._visits or self._committing:
+                await self._wait(1.0)
+            else:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        counts = await self.frontier.counts()
+        ahead = 0.0 if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
+        if not counts.pending:
+            self.outcome = "finished"
+        elif ahead > LONGEST_REST:
+            self.outcome = "parked"
+        else:
+            await self._wait(min(1.0, max(0.01, ahead)))
+
+    async def _wait(self, longest: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest):
+                await self._stirred.wait()
+
+    # -- workers
+
+    def _hire(self) -> None:
+        assert self._crew is not None
+        worker = self._crew.create_task(self._work())
+        self._workers.add(worker)
+        worker.add_done_callback(self._workers.discard)
+
+    @contextlib.contextmanager
+    def lent_place(self) -> Iterator[None]:
+        """While a handler waits for an extra fetch, another worker does its work."""
+        self._lent += 1
+        if len(self._workers) < self.settings.concurrency + self._lent:
+            self._hire()
+        try:
+            yield
+        finally:
+            self._lent -= 1
+
+    async def _work(self) -> None:
+        while (turn := await self._turn()) is not None:
+            lane, page = turn
+            current_page.set(page)
+            self.in_flight[page.seq] = page
+            visit: Visit | None = None
+            try:
+                visit = await self._visit(lane, page)
+            except (LeaseLost, LimitReached) as error:
+                log.debug("%s stays pending: %s", page.request.url, error)
+            finally:
+                del self.in_flight[page.seq]
+                self._end(lane, page, visit)
+
+    async def _turn(self) -> Turn | None:
+        if self.outcome:
+            return None
+        turn: asyncio.Future[Turn | None] = asyncio.get_running_loop().create_future()
+        self._idle.append(turn)
+        self.dispatch()
+        return await turn
+
+    def dispatch(self) -> None:
+        """Hand what is due to idle workers, and come back when the next host is."""
+        if self.outcome:
+            return
+        while self._idle and self._may_start():
+            taken = self.workbench.take(self.clock.monotonic())
+            if taken is None:
+                self._come_back()
+                return
+            lane, what = taken
+            if isinstance(what, Page):
+                if what.request.is_counted:
+                    self.budget.start()
+                _hand(self._idle.popleft(), (lane, what))
+            elif what.done():
+                self.workbench.done(lane)
+            else:
+                what.set_result(None)
+
+    def _may_start(self) -> bool:
+        is_full = len(self._visits) >= MOST_UNCOMMITTED or self.backlog() > self.settings.backlog_bytes
+        is_busy = len(self.in_flight) - self._lent >= self.settings.concurrency
+        return not (is_full or is_busy) and self.budget.may_start()
+
+    def _come_back(self) -> None:
+        due = self.workbench.next_at
+        if due is None:
+            return
+        loop, wait = asyncio.get_running_loop(), max(0.001, due - self.clock.monotonic())
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + wait and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(wait, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self.dispatch()
+
+    def check_lease(self) -> None:
+        """Raises LeaseLost when this engine can no longer be sure of its hosts; called just before anything is sent."""
+        if self.clock.monotonic() > self._alive_until:
+            raise LeaseLost("this engine stood still for longer than its leases last")
+
+    # -- committer
+
+    def _end(self, lane: HostLane, page: Page, visit: Visit | None) -> None:
+        if page.request.is_counted and not self.budget.admit(visit):
+            visit = None
+        if visit is None:
+            lane.open_visits.discard(page.seq)
+            lane.complete = False
+        else:
+            self._visits.append(visit)
+            self._ended.set()
+        if self.budget.reached or not self.in_flight:
+            self._stirred.set()
+
+    async def _commit_as_they_end(self) -> None:
+        while self._visits or not self._is_over:
+            await self._ended.wait()
+            if self.in_flight:
+                await asyncio.sleep(self.settings.commit_window)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        self._ended.clear()
+        visits, self._visits = self._visits, []
+        if not visits:
+            return
+        self._committing = True
+        committed = await self.frontier.commit(visits)
+        self._committing = False
+        for index, visit in enumerate(visits):
+            lane = self.workbench.lanes.get(visit.page.host)
+            if index in committed.refused:
+                log.warning("%s was not stored: its host belongs to another engine now", visit.page.request.url)
+                if lane is not None:
+                    self.workbench.close(lane)
+                continue
+            self.visitor.remember(visit.links)
+            self.stored_bytes += sum(len(item.body) for item in visit.items if item.quarantine is None)
+            if visit.state == State.PENDING:
+                wait = max(0.0, visit.due_at - self.clock.epoch())
+                asyncio.get_running_loop().call_later(wait, self._stirred.set)
+            if lane is not None:
+                lane.open_visits.discard(visit.page.seq)
+        for host, best in committed.best.items():
+            if lane := self.workbench.lanes.get(host):
+                lane.complete = False
+                lane.is_outranked = bool(lane.pages) and best < max(lane.pages)[0]
+        self._stirred.set()
+        self.dispatch()
+
+    # -- heartbeat
+
+    async def _keep_alive(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            now = self.clock.monotonic()
+            if await self.frontier.renew():
+                self._stirred.set()
+            self._alive_until = now + LEASE_TIME
+
+
+def _hand(worker: "asyncio.Future[Turn | None]", turn: Turn | None) -> None:
+    if not worker.done():
+        worker.set_result(turn)

@@ -1,0 +1,97 @@
+"""Sinks follow the journal: items are safe there first, and each sink catches up with a cursor of its own."""
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import Literal
+
+from crawler.errors import ConfigError
+from crawler.frontier import Frontier
+from crawler.sinks import MustRebuild, Position, Sink, end_of, exists
+
+log = logging.getLogger(__name__)
+Existing = Literal["refuse", "append", "overwrite"]
+BATCH = 200
+LONGEST_PAUSE = 1.0
+
+
+class Exporter:
+    """Keeps one sink up with the items of one run."""
+
+    def __init__(self, frontier: Frontier, sink: Sink, run: int) -> None:
+        self._frontier = frontier
+        self._sink = sink
+        self._run = run
+        self._seq = 0
+        self._news = asyncio.Event()
+        self._is_over = False
+        self.written_bytes = 0
+
+    @property
+    def target(self) -> str:
+        """The sink, as the user named it."""
+        return self._sink.target
+
+    async def open(self, existing: Existing) -> None:
+        """Cut the sink back to where this run's cursor stands, or begin it.
+
+        Raises ConfigError for a file that is there and not this run's own, unless `existing` says what to do with it.
+        """
+        self._seq, position = await self._frontier.cursor(self._key, self._run)
+        if position is None and self.target != "-" and exists(self.target):
+            if existing == "refuse":
+                raise ConfigError(
+                    f"{self.target} exists and is not of this run: name another file, or pass --append or --overwrite"
+                )
+            position = end_of(self.target) if existing == "append" else None
+        try:
+            await asyncio.to_thread(self._sink.open, position)
+        except MustRebuild as wish:
+            log.warning("%s is not as this run left it: it is written again from the journal", self.target)
+            await self._rebuild(wish.position)
+        await self._write_next(at_least_once=True)
+
+    @property
+    def _key(self) -> str:
+        return self.target if self.target == "-" else str(Path(self.target).absolute())
+
+    async def follow(self) -> None:
+        """Write items as they come, until `finish`."""
+        while not self._is_over:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_PAUSE):
+                    await self._news.wait()
+            self._news.clear()
+            while await self._write_next():
+                pass
+
+    def finish(self) -> None:
+        """Let `follow` end when all that is there is written. It must not be cancelled: a thread may be writing."""
+        self._is_over = True
+        self._news.set()
+
+    async def _write_next(self, *, at_least_once: bool = False) -> bool:
+        items = await self._frontier.items(self._run, self._seq, BATCH)
+        if not items and not at_least_once:
+            return False
+        try:
+            position = await asyncio.to_thread(self._sink.write, items)
+        except MustRebuild as wish:
+            log.info("%s gets new columns: it is written again from the journal", self.target)
+            await self._rebuild(wish.position)
+            return True
+        self._seq = items[-1].seq if items else self._seq
+        await self._frontier.follow(self._key, self._run, self._seq, position)
+        self.written_bytes += sum(len(item.body) for item in items)
+        return bool(items)
+
+    async def _rebuild(self, position: Position) -> None:
+        self._seq = 0
+        await self._frontier.follow(self._key, self._run, 0, position)
+        await asyncio.to_thread(self._sink.close)
+        await asyncio.to_thread(self._sink.open, position)
+
+    async def close(self) -> None:
+        """Let go of the sink."""
+        await asyncio.to_thread(self._sink.close)

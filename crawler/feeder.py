@@ -1,0 +1,120 @@
+"""The feeder: brings hosts and pages from the frontier to the workbench, and takes idle hosts back."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from crawler.frontier import Frontier, Parting, Want
+from crawler.models import Clock, Lease, Link, RobotsRecord
+from crawler.politeness import pace, verdict
+from crawler.robots import ALLOW_ALL, Robots
+from crawler.settings import Settings
+from crawler.workbench import Lane, Workbench, batch_at
+
+log = logging.getLogger(__name__)
+
+HORIZON = 10.0  # a host that may not be asked within it is left to others
+PARKED_FOR = 86_400.0
+ROBOTS_WAIT = 20.0  # until a host is looked at again whose robots.txt lies on another one
+START = "start://seeds"  # the host of `start()`, which has neither robots.txt nor pace
+
+Ticket = asyncio.Future[None]
+HostLane = Lane[Ticket]
+
+
+class Feeder:
+    """Keeps the workbench supplied: enough hosts for all workers, enough pages for each host."""
+
+    def __init__(
+        self, frontier: Frontier, workbench: Workbench[Ticket], settings: Settings, clock: Clock,
+        robots_link: Callable[[str, float], Link],
+    ) -> None:  # fmt: skip
+        self._frontier = frontier
+        self._workbench = workbench
+        self._settings = settings
+        self._clock = clock
+        self._robots_link = robots_link
+        self._began = clock.epoch()
+
+    async def refill(self) -> bool:
+        """Give back idle hosts, lease others, fetch pages for those that run low; whether there is more to fetch."""
+        await self.give_back(self._workbench.parting(self._clock.monotonic(), HORIZON))
+        hungry = list(self._workbench.hungry())
+        for lane in hungry:
+            lane.refilling = True
+        room = max(64, 4 * self._settings.concurrency) - len(self._workbench.lanes)
+        held = {lane.host: (lane.held, lane.batch) for lane in hungry}
+        self.accept(await self._frontier.lease(Want(max(0, room), batch_at(self._settings.delay), HORIZON, held)))
+        for lane in hungry:
+            lane.refilling = False
+        stuck = [lane for lane in self._workbench.lanes.values() if lane.is_stuck]
+        if stuck:
+            await self._want_robots(stuck)
+        return bool(stuck)
+
+    async def _want_robots(self, lanes: list[HostLane]) -> None:
+        added = await self._frontier.add([self._robots_link(lane.origin, lane.robots_at) for lane in lanes])
+        for lane in lanes:
+            if lane.host not in added and not lane.refilling:  # it lies on another host, which has not answered yet
+                lane.complete, lane.not_before = True, self._clock.epoch() + ROBOTS_WAIT
+
+    def accept(self, leases: Sequence[Lease]) -> None:
+        """Put leased hosts and pages on the workbench."""
+        for lease in leases:
+            lane = self._workbench.lanes.get(lease.host)
+            if lane is None or lane.token != lease.token:
+                lane = self._opened(lease)
+            self._workbench.put(lane, lease.pages, complete=lease.complete and lane.robots is not None)
+
+    def _opened(self, lease: Lease) -> HostLane:
+        robots = self._known_robots(lease)
+        ready_at = self._clock.monotonic() + max(0.0, lease.ready_at - self._clock.epoch())
+        chosen = pace(self._settings, lease.origin, robots)
+        lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, ready_at, robots)
+        if lease.robots is not None:
+            lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)
+        self._park(lane)
+        self._workbench.open(lane)
+        return lane
+
+    def _known_robots(self, lease: Lease) -> Robots | None:
+        if lease.origin == START or not self._settings.obey_robots:
+            return ALLOW_ALL
+        record = lease.robots
+        if record is None or record.expires_at <= self._clock.epoch():
+            return None
+        if not record.status and record.fetched_at < self._began:
+            return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
+        return verdict(record, self._settings.product_token)
+
+    def learn(self, origin: str, record: RobotsRecord) -> None:
+        """A host's robots.txt is known now."""
+        if lane := self._workbench.by_origin.get(origin):
+            lane.robots = robots = verdict(record, self._settings.product_token)
+            lane.robots_why = _why(record)
+            self._workbench.slow_down(lane, pace(self._settings, origin, robots))
+            lane.complete = False
+            self._park(lane)
+            self._workbench.arm(lane)
+
+    def _park(self, lane: HostLane) -> None:
+        wished = lane.robots.crawl_delay if lane.robots is not None and self._settings.obey_robots else None
+        if wished is None or wished <= self._settings.max_crawl_delay:
+            return
+        lane.is_parked, lane.not_before = True, self._clock.epoch() + PARKED_FOR
+        log.warning("%s asks for a Crawl-delay of %g s: parked; max_crawl_delay would allow it", lane.origin, wished)
+
+    async def give_back(self, lanes: list[HostLane]) -> None:
+        """Let others have these hosts, from the moment on that they may be asked."""
+        if not lanes:
+            return
+        for lane in lanes:
+            self._workbench.close(lane)
+        ahead = self._clock.epoch() - self._clock.monotonic()
+        await self._frontier.release(
+            [Parting(lane.host, lane.token, lane.ready_at + ahead, lane.not_before) for lane in lanes]
+        )
+
+
+def _why(record: RobotsRecord) -> str:
+    return "" if record.status else record.body.decode(errors="replace")

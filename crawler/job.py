@@ -1,0 +1,292 @@
+"""A crawl: one spider, one journal, its sinks and an engine, put together and run to an end."""
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from crawler.asking import Asker
+from crawler.budget import Budget, Limits
+from crawler.engine import Engine
+from crawler.errors import ConfigError
+from crawler.export import Existing, Exporter
+from crawler.feeder import START
+from crawler.fetch import Fetcher
+from crawler.frontier import JobFacts, Run
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import Clock, Json, Link, Request
+from crawler.scope import Gate, Scope
+from crawler.settings import Settings, merged
+from crawler.sinks import sink_for
+from crawler.spider import Spider, check, handler
+from crawler.stats import Progress, Stats, Summary
+from crawler.urls import canonical
+from crawler.visits import Visitor
+
+__all__ = ["Crawl", "Limits", "Progress", "Summary", "crawl", "default_job_name", "new_loop"]
+
+IN_MEMORY = ":memory:"
+ITERATOR = "async for"
+
+
+class Crawl:
+    """A job's next run, or the rest of the one that was not finished.
+
+    `output`: where items go (default ``output/<job>/run-0001/items.jsonl``); see `sinks`. `job`: its name (default: the
+    spider's, with a digest of its `arguments`). `settings`: over the spider's own. `seeds`: further ones. `fresh`
+    forgets what the job did before. `existing`: what to do with an output file that is not this run's own. With
+    ``folder=None`` nothing is kept: journal in memory, downloads in a temporary folder. Raises ConfigError for anything that cannot be right.
+    """
+
+    def __init__(
+        self,
+        spider: Spider,
+        *,
+        output: str | Sequence[str] = (),
+        job: str | None = None,
+        arguments: Mapping[str, str] | None = None,
+        folder: Path | str | None = "output",
+        settings: Settings | Mapping[str, object] | None = None,
+        seeds: Sequence[str] = (),
+        fresh: bool = False,
+        existing: Existing = "refuse",
+        limits: Limits | None = None,
+    ) -> None:
+        check(spider)
+        self.spider = spider
+        self.settings = (
+            settings
+            if isinstance(settings, Settings)
+            else merged((f"{type(spider).__name__}.settings", spider.settings), ("settings=", settings or {}))
+        )
+        self.job = job or default_job_name(spider, arguments or {}, seeds)
+        self.is_kept = folder is not None
+        self.folder = Path(folder or "output") / self.job
+        self._facts = JobFacts(spider.name, {**(arguments or {}), **{f"seed {n}": url for n, url in enumerate(seeds)}})
+        self._outputs = [output] if isinstance(output, str) else list(output)
+        self._seeds = [_seed(url) for url in seeds]
+        self._fresh = fresh
+        self._existing: Existing = existing
+        self._budget = Budget(limits or Limits())
+        self._limits = limits or Limits()
+        self._stack = AsyncExitStack()
+        self._running: asyncio.Task[Summary] | None = None
+        self._stats: Stats | None = None
+        self._engine: Engine | None = None
+        self._exporters: list[Exporter] = []
+        self._frontier: SqliteFrontier
+        self._run: Run
+        self.resumes: str | None = None
+
+    # -- running
+
+    async def run(self) -> Summary:
+        """Crawl until nothing is left, a limit is reached, or `stop` is called."""
+        async with self:
+            assert self._running is not None
+            return await self._running
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """Begin nothing more; what is in flight has ten seconds. The same job resumes later."""
+        if self._engine is not None:
+            self._engine.stop(reason)
+
+    def progress(self) -> Progress:
+        """The figures of the moment; cheap."""
+        assert self._stats is not None, "the crawl has not begun"
+        return self._stats.progress()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self._running = asyncio.create_task(self._crawled(), name=f"crawl {self.job}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._running is not None
+        self.stop()
+        try:
+            await self._running
+        except asyncio.CancelledError:
+            pass
+        finally:
+            await self._stack.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Json]]:
+        """The run's items as they are committed, as plain JSON; each again if the loop did not ask for the next one."""
+        assert self._running is not None, "use: async with Crawl(…) as crawl"
+        seq, _ = await self._frontier.cursor(ITERATOR, self._run.number)
+        while True:
+            over = self._running.done()
+            items = await self._frontier.items(self._run.number, seq, 100)
+            for item in items:
+                yield msgspec.json.decode(item.body)
+                seq = item.seq
+                await self._frontier.follow(ITERATOR, self._run.number, seq, {})
+            if not items and over:
+                self._running.result()
+                return
+            if not items:
+                await asyncio.wait({self._running}, timeout=0.05)
+
+    # -- the parts
+
+    async def _open(self) -> None:
+        settings = self.settings
+        if self.is_kept:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        else:
+            self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="crawler-")))
+        journal = self.folder / "job.db" if self.is_kept else IN_MEMORY
+        power_safe = settings.durability == "power"
+        self._frontier = SqliteFrontier(journal, default_delay=settings.delay, power_safe=power_safe)
+        self._stack.push_async_callback(self._frontier.close)
+        self._stack.callback(self.spider.close)
+        self._run = await self._frontier.begin(self._facts, fresh=self._fresh)
+        counts = await self._frontier.counts()
+        if self._run.resumed:
+            for name in sorted(await self._frontier.handlers()):
+                handler(self.spider, name)  # a method that is gone is better known now than in the middle of the night
+            done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
+            self.resumes = f"resuming run {self._run.number} of job {self.job}: {done}"
+        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, seed_hosts=self._run.seed_hosts)
+        for folder in self._run.seed_folders:
+            gate.let_in(folder, moved=True)
+        visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch)
+        self._engine = Engine(self._frontier, visitor, self._budget, Clock())
+        self._stats = Stats(self._engine)
+        await self._frontier.add(self._first_links(visitor))
+        for target in self._targets():
+            sink = sink_for(target, formulas=settings.csv_formulas)
+            self._exporters.append(Exporter(self._frontier, sink, self._run.number))
+        for exporter in self._exporters:
+            self._stack.push_async_callback(exporter.close)
+            await exporter.open(self._existing)
+
+    def _targets(self) -> list[str]:
+        if self._outputs or not self.is_kept:
+            return self._outputs
+        return [str(self.folder / f"run-{self._run.number:04}" / "items.jsonl")]
+
+    def _first_links(self, visitor: Visitor) -> list[Link]:
+        """The run's first page is `start()` itself; what else was asked for by hand are seeds too."""
+        links = [visitor.link(Request(START + "/", kind="start"))]
+        for request in self._seeds:
+            visitor.let_in(request.url)
+            links.append(visitor.link(request, seed=True))
+        return links
+
+    async def _crawled(self) -> Summary:
+        try:
+            outcome = await self._engine_run()
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        assert self._stats is not None
+        await self._stats.sample()
+        if not self._stats.counts.pending:
+            outcome = "finished"
+            await self._frontier.finish(outcome)
+        return self._summary(outcome)
+
+    async def _engine_run(self) -> str:
+        assert self._engine is not None
+        assert self._stats is not None
+        engine, limits = self._engine, self._limits
+        async with Fetcher(self.settings, on_bytes=self._budget.receive) as fetcher, asyncio.TaskGroup() as group:
+            asker = Asker(engine, fetcher, self.folder, self._run.number)
+            self._stats.downloads = asker.downloads
+            for exporter in self._exporters:
+                group.create_task(exporter.follow())
+            watch = group.create_task(self._watch())
+            if limits.max_time is not None:
+                asyncio.get_running_loop().call_later(limits.max_time, engine.stop, "max-time")
+            if self._exporters:
+                engine.backlog = self._backlog
+            outcome = await engine.run(asker.visit)
+            watch.cancel()
+            for exporter in self._exporters:
+                exporter.finish()
+        return outcome
+
+    def _backlog(self) -> int:
+        assert self._engine is not None
+        return self._engine.stored_bytes - min(exporter.written_bytes for exporter in self._exporters)
+
+    async def _watch(self) -> None:
+        assert self._stats is not None
+        while True:
+            await self._stats.sample()
+            await asyncio.sleep(1.0)
+
+    def _summary(self, outcome: str) -> Summary:
+        assert self._stats is not None
+        outputs = tuple(exporter.target for exporter in self._exporters)
+        return Summary(
+            self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._budget.pages,
+            self._budget.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
+            self.settings.max_failed,
+        )  # fmt: skip
+
+
+def crawl(
+    spider: Spider,
+    *,
+    output: str | Sequence[str] = (),
+    job: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    fresh: bool = False,
+    limits: Limits | None = None,
+) -> Summary:
+    """Run a spider to its end from a script, and say how it went; see `Crawl`. Inside a running loop use `Crawl`."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise ConfigError("crawl() cannot run inside an event loop: use 'async with Crawl(…)' there")
+    job_run = Crawl(spider, output=output, job=job, settings=settings, fresh=fresh, limits=limits)
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(job_run.run())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first; the rest is its company."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """The fastest event loop there is here."""
+    try:
+        import uvloop  # noqa: PLC0415  # it does not exist on Windows
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def default_job_name(spider: Spider, arguments: Mapping[str, str], seeds: Sequence[str]) -> str:
+    """The spider's name, with a short digest of its arguments and further seeds when there are any."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", spider.name)
+    if not arguments and not seeds:
+        return name
+    digest = hashlib.blake2b(repr((sorted(arguments.items()), sorted(seeds))).encode(), digest_size=4).hexdigest()
+    return f"{name}-{digest}"
+
+
+def _seed(url: str) -> Request:
+    found = canonical(url)
+    if found is None:
+        raise ConfigError(f"the seed {url!r} is not an http or https URL")
+    return Request(found)
