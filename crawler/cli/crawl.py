@@ -1,0 +1,156 @@
+"""``crawler crawl``: from what was typed to a crawl."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar
+
+from cyclopts import Parameter
+
+from crawler.cli import find, layers, loading, starter, words
+from crawler.cli.jobs import held
+from crawler.cli.options import FLAG, MANY, OUTPUT, Folder
+from crawler.cli.run import View, to_the_end
+from crawler.errors import ConfigError
+from crawler.export import Existing
+from crawler.job import Crawl, Limits
+from crawler.settings import parse_duration, parse_size
+from crawler.sinks import sink_for
+from crawler.spider import Spider, build, check
+
+Number = TypeVar("Number", int, float)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Job:
+    """What is crawled, and where it goes."""
+
+    arguments: Annotated[
+        tuple[str, ...], MANY, Parameter(name="-a", help="key=value: an argument of the spider; repeatable")
+    ] = ()
+    settings: Annotated[
+        tuple[str, ...], MANY, Parameter(name="-s", help="setting=value, see 'crawler settings'; repeatable")
+    ] = ()
+    seed: Annotated[tuple[str, ...], MANY, Parameter(help="a further URL to start from; repeatable")] = ()
+    output: Annotated[tuple[str, ...], MANY, OUTPUT] = ()
+    job: Annotated[str | None, Parameter(help="the job's name, by default the spider's")] = None
+    fresh: Annotated[bool, FLAG, Parameter(help="forget what the job did before; asks first")] = False
+    yes: Annotated[bool, FLAG, Parameter(help="do not ask")] = False
+    append: Annotated[bool, FLAG, Parameter(help="add to an output file that is there")] = False
+    overwrite: Annotated[bool, FLAG, Parameter(help="replace an output file that is there")] = False
+    folder: Folder = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Stop:
+    """When this invocation stops; the same command goes on."""
+
+    max_pages: Annotated[int | None, Parameter(help="stop after so many pages")] = None
+    max_items: Annotated[int | None, Parameter(help="stop after so many items")] = None
+    max_bytes: Annotated[str | None, Parameter(help="stop after so many body bytes, as 500k or 2GiB")] = None
+    max_time: Annotated[str | None, Parameter(help="stop after so long, as 90s, 15m or 2h")] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Shown:
+    """What is shown on stderr."""
+
+    progress: Annotated[bool | None, Parameter(help="a live display on a terminal, lines elsewhere")] = None
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="least level logged")] = "info"
+    log_format: Annotated[Literal["text", "json"], Parameter(help="lines, or one JSON object a line")] = "text"
+    debug: Annotated[bool, FLAG, Parameter(help="log everything, and name callbacks that hold up the loop")] = False
+
+
+_JOB, _STOP, _SHOWN = Job(), Stop(), Shown()
+
+
+def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown = _SHOWN) -> int:
+    """Crawl, or go on where an earlier crawl of the same job stopped.
+
+    Parameters
+    ----------
+    spider
+        a name from ./spiders, file.py[:Class], package.module[:Class], or the URL of a site
+    """
+    prepared = _prepared(spider, job, _limits(stop))
+    if job.fresh:
+        _confirm_loss(prepared, yes=job.yes)
+    view = View(shown.progress, shown.log_level, shown.log_format, shown.debug)
+    return to_the_end(prepared, view).exit_code
+
+
+def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
+    project = layers.project(os.environ)
+    wanted = starter.site(text) if find.is_url(text) else find.spider_class(text, project.spiders)
+    arguments = dict(layers.pairs(job.arguments, "-a"))
+    spider = _built(wanted, arguments)
+    for target in job.output:
+        sink_for(target)  # a wrong one is better known before the job is begun
+    own = (f"{wanted.__name__}.settings", spider.settings)
+    return Crawl(
+        spider,
+        output=job.output,
+        job=job.job,
+        arguments=arguments,
+        folder=job.folder or project.folder,
+        settings=layers.settings(own, project.layers, job.settings),
+        seeds=job.seed,
+        fresh=job.fresh,
+        existing=_existing(job),
+        limits=limits,
+    )
+
+
+def _built(wanted: type[Spider], arguments: dict[str, str]) -> Spider:
+    with loading.AuthorsCode(loading.where(wanted), loading.folder_of(wanted)):
+        spider = build(wanted, arguments)
+        check(spider)
+    return spider
+
+
+def _existing(job: Job) -> Existing:
+    if job.append and job.overwrite:
+        raise ConfigError("--append and --overwrite exclude each other")
+    if job.append:
+        return "append"
+    is_own = job.fresh and not job.output  # what a job's folder holds is what it is told to forget
+    return "overwrite" if job.overwrite or is_own else "refuse"
+
+
+def _limits(stop: Stop) -> Limits:
+    return Limits(
+        _positive("--max-pages", stop.max_pages, int),
+        _positive("--max-items", stop.max_items, int),
+        _positive("--max-bytes", stop.max_bytes, parse_size),
+        _positive("--max-time", stop.max_time, parse_duration),
+    )
+
+
+def _positive(option: str, value: str | int | None, reading: Callable[[str], Number]) -> Number | None:
+    if value is None:
+        return None
+    try:
+        number = reading(str(value))
+    except ValueError as error:
+        raise ConfigError(f"{option}: {error}") from None
+    if number <= 0:
+        raise ConfigError(f"{option} must be more than 0, not {value}")
+    return number
+
+
+def _confirm_loss(crawl: Crawl, *, yes: bool) -> None:
+    """Ask before a job's pages and items are deleted. Raises ConfigError unless the answer is yes."""
+    loss = held(crawl.folder)
+    if loss is None or yes:
+        return
+    what = f"{words.count(loss.pages, 'page')} and {words.count(loss.items, 'item')} of job {crawl.job}"
+    if not sys.stdin.isatty():
+        raise ConfigError(f"--fresh deletes {what}: pass --yes as well, since nobody can be asked here")
+    sys.stderr.write(f"this deletes {what}; sure? [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise ConfigError("nothing was deleted")

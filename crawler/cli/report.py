@@ -1,0 +1,54 @@
+"""How a crawl ended, and what to do next, in lines for people."""
+
+from collections.abc import Mapping
+
+from crawler.cli import words
+from crawler.errors import escaped
+from crawler.stats import Summary
+
+
+def lines(summary: Summary, advice: str) -> list[str]:
+    """Outcome, pages with reasons, items, bytes, time, rate, outputs; `advice` is what to do next."""
+    rate = summary.pages / max(0.001, summary.elapsed)
+    received = f"{words.count(summary.pages, 'page')} ({rate:.1f}/s), {words.count(summary.items, 'item')}"
+    counts = summary.counts
+    told = [
+        f"{summary.outcome}: {received}, {words.size(summary.bytes)} in {words.duration(summary.elapsed)}",
+        f"  run {summary.run} of {summary.job}: {outcomes(counts.reasons, counts.pending)}",
+    ]
+    if counts.quarantined:
+        told.append(f"  {words.count(counts.quarantined, 'item')} quarantined: they did not fit their type")
+    if summary.resumed:
+        told.append(f"  {words.count(counts.items, 'item')} in all since the run began")
+    told += [f"  items: {escaped(target, 1000)}" for target in summary.outputs if target != "-"]
+    return [*told, f"  {advice}"]
+
+
+def advice(summary: Summary) -> str:
+    """What to do after a crawl that ended so."""
+    if summary.outcome.startswith("stopped"):
+        return "run the same command again to go on"
+    if summary.outcome != "finished":
+        return f"run the same command again later to go on; see why with: crawler status {summary.job}"
+    if summary.exit_code:
+        return f"see what failed with: crawler status {summary.job}"
+    return "run the same command again for the next run"
+
+
+def outcomes(reasons: Mapping[str, int], pending: int) -> str:
+    """``90 done, 3 skipped (robots), 1 failed (ReadTimeout), 12 pending``."""
+    by_state: dict[str, dict[str, int]] = {}
+    for name, pages in reasons.items():
+        state, _, reason = name.partition(": ")
+        by_state.setdefault(state, {})[reason] = pages
+    told = [_state(state, found) for state, found in by_state.items() if any(found.values())]
+    return ", ".join([*told, *([f"{pending:,} pending"] if pending else [])]) or "no pages"
+
+
+def _state(state: str, found: Mapping[str, int]) -> str:
+    named = {reason: pages for reason, pages in found.items() if reason and pages}
+    whole = f"{sum(found.values()):,} {state}"
+    if not named:
+        return whole
+    parts = [f"{pages:,} {reason}" if len(found) > 1 else reason for reason, pages in named.items()]
+    return f"{whole} ({escaped(', '.join(parts))})"

@@ -1,0 +1,128 @@
+"""A crawl in the foreground: its loop, the two signals that end it, what is shown meanwhile, and how it ended."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from types import FrameType
+
+from msgspec import Struct
+from rich.live import Live
+
+from crawler.cli import display, logs, report
+from crawler.engine import current_page
+from crawler.job import Crawl, Summary, new_loop
+
+log = logging.getLogger(__name__)
+SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+class View(Struct, frozen=True):
+    """How a crawl is shown. ``progress`` None: yes, as a picture on a terminal and as lines elsewhere."""
+
+    progress: bool | None = None
+    log_level: str = "info"
+    log_format: logs.Style = "text"
+    debug: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the picture is shown."""
+        return self.progress is not False and self.log_format == "text" and sys.stderr.isatty()
+
+    def tell(self, text: str) -> None:
+        """Say something to whoever started the crawl, in the form that stderr has."""
+        if self.log_format == "json":
+            log.info(text)
+        else:
+            sys.stderr.write(text + "\n")
+
+
+def to_the_end(crawl: Crawl, view: View, *, advice: str = "") -> Summary:
+    """Run a crawl until it ends or a signal stops it, and tell how it went; `advice` is what to do next."""
+    make_loop = asyncio.new_event_loop if view.debug else new_loop  # uvloop cannot tell which callback was slow
+    level = "debug" if view.debug else view.log_level
+    with (
+        logs.to_stderr(level, view.log_format, crawl.job, current_page),
+        asyncio.Runner(debug=view.debug or None, loop_factory=make_loop) as runner,
+        _stopped_by_signals(crawl, view, runner.get_loop()),
+    ):
+        summary = runner.run(_watched_run(crawl, view))
+        told = report.lines(summary, advice or report.advice(summary))
+        view.tell("; ".join(map(str.strip, told)) if view.log_format == "json" else "\n".join(told))
+    return summary
+
+
+async def _watched_run(crawl: Crawl, view: View) -> Summary:
+    async with _watching(crawl, view):
+        return await crawl.run()
+
+
+@asynccontextmanager
+async def _watching(crawl: Crawl, view: View) -> AsyncIterator[None]:
+    with display.live() if view.is_live else nullcontext() as screen:
+        watcher = asyncio.create_task(_watch(crawl, view, screen), name="display")
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.wait({watcher})
+            if not watcher.cancelled():
+                watcher.result()
+
+
+async def _watch(crawl: Crawl, view: View, screen: Live | None) -> None:
+    while not _has_begun(crawl):  # noqa: ASYNC110  # nobody tells
+        await asyncio.sleep(display.RENEWED_EVERY / 10)
+    if crawl.resumes:
+        view.tell(crawl.resumes)
+    while screen is not None:
+        screen.update(display.picture(crawl.job, crawl.progress()), refresh=True)
+        await asyncio.sleep(display.RENEWED_EVERY)
+    while view.progress is not False:
+        await asyncio.sleep(display.LINE_EVERY)
+        log.info(display.line(crawl.progress()))
+
+
+def _has_begun(crawl: Crawl) -> bool:
+    try:
+        crawl.progress()
+    except AssertionError:
+        return False
+    return True
+
+
+@contextmanager
+def _stopped_by_signals(crawl: Crawl, view: View, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let a first SIGINT or SIGTERM stop the crawl, and a second one end the process, even if the loop is held up."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            _leave_at_once(number)
+        asked.append(number)
+        loop.call_soon_threadsafe(stop)
+
+    def stop() -> None:
+        view.tell("stopping: what is in flight has ten seconds; once more to leave at once, which is safe too")
+        crawl.stop()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python gives signals to the main thread alone
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items() if not asked else ():  # else the process is about to end: see `ask`
+            signal.signal(number, handler)
+
+
+def _leave_at_once(number: int) -> None:
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), SHOW_CURSOR)
+    os._exit(128 + number)  # every exit is like a crash: what is committed is safe

@@ -1,0 +1,176 @@
+"""Thousands of real pages: Debian's documentation packages, served by nginx on loopback.
+
+Run with ``pytest -m full tests/test_real_sites.py``; needs nginx, python3.11-doc, postgresql-doc-15 and openjdk-17-doc.
+"""
+
+import contextlib
+import json
+import os
+import random
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parent.parent
+SITES = {
+    "python": "/usr/share/doc/python3.11-doc/html",
+    "pg": "/usr/share/doc/postgresql-doc-15/html",
+    "jdk": "/usr/share/doc/openjdk-17-jre-headless/api",
+}
+CONFIGURATION = """
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  include /etc/nginx/mime.types; default_type text/html; charset utf-8; access_log off; sendfile on; tcp_nopush on;
+  keepalive_requests 1000000; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+  uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  server {{ listen 127.0.0.1:{port} backlog=1024; {locations} }}
+}}
+"""
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """nginx on a free port; its base URL."""
+    folder = tmp_path_factory.mktemp("nginx")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    locations = " ".join(f"location /{name}/ {{ alias {path}/; }}" for name, path in SITES.items())
+    file = folder / "nginx.conf"
+    file.write_text(CONFIGURATION.format(folder=folder, port=port, locations=locations))
+    nginx = subprocess.Popen(["nginx", "-e", str(folder / "error.log"), "-c", str(file)])
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline, (folder / "error.log").read_text()
+            time.sleep(0.05)
+    yield f"http://127.0.0.1:{port}"
+    nginx.terminate()
+    nginx.wait()
+
+
+class Floor:
+    """The pages that a hand-written loop finds, and what one costs it."""
+
+    def __init__(self, start: str, folder: Path) -> None:
+        lines = folder / "floor.jsonl"
+        command = [sys.executable, str(ROOT / "benchmarks" / "floor.py"), start, str(lines)]
+        figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        self.cost: int = figures["cpu_us_per_page"]
+        self.urls = {json.loads(line)["url"] for line in lines.read_text().splitlines()}
+
+
+def crawl(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "crawler", "crawl", *arguments, "-s", "delay=0", "-s", "concurrency_per_host=16"]
+    return subprocess.Popen([*command, "--folder", str(folder)], cwd=ROOT, env={**os.environ, "COLUMNS": "100"})
+
+
+def finished(process: subprocess.Popen[bytes]) -> tuple[int, float, int]:
+    """Exit code, CPU seconds and peak RSS in MiB of a crawl."""
+    memory = 0  # from /proc, since a child's ru_maxrss begins with that of the process it was forked from
+    while True:
+        with contextlib.suppress(OSError):
+            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+            memory = int(peak[1]) >> 10 if peak else memory
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_utime + usage.ru_stime, memory
+        time.sleep(0.05)
+
+
+def urls_of(file: Path) -> list[str]:
+    return [json.loads(line)["url"] for line in file.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("site", SITES)
+def test_the_same_pages(server: str, site: str, tmp_path: Path) -> None:
+    """`docs` finds exactly the pages that a hand-written loop finds, one item a page, in bounded memory."""
+    start = f"{server}/{site}/index.html"
+    floor = Floor(start, tmp_path)
+    code, _, memory = finished(crawl(tmp_path, "docs", "-a", f"start={start}", "--job", "docs"))
+    found = urls_of(tmp_path / "docs" / "run-0001" / "items.jsonl")
+    assert code in {0, 3}
+    assert len(found) == len(set(found))
+    assert set(found) == floor.urls
+    assert memory < 300
+
+
+def test_no_spider_at_all(server: str, tmp_path: Path) -> None:
+    """A bare URL crawls its site: the same pages, one item each."""
+    floor = Floor(f"{server}/pg/index.html", tmp_path)
+    code, _, _ = finished(crawl(tmp_path, f"{server}/pg/", "--job", "bare"))
+    found = urls_of(tmp_path / "bare" / "run-0001" / "items.jsonl")
+    assert code in {0, 3}
+    assert len(found) == len(set(found))
+    assert {url for url in found if url != f"{server}/pg/"} == floor.urls
+
+
+def test_killed_and_resumed(server: str, tmp_path: Path) -> None:
+    """Killed again and again, it ends with the items of an undisturbed run, none twice; the next time is a new run."""
+    start = f"{server}/jdk/index.html"
+    floor = Floor(start, tmp_path)
+    arguments = ("docs", "-a", f"start={start}", "--job", "docs")
+    rng, kills = random.Random(7), 0
+    for _ in range(6):
+        process = crawl(tmp_path, *arguments)
+        time.sleep(rng.uniform(0.8, 2.5))  # somewhere in its work: that is what is tested
+        process.send_signal(signal.SIGKILL)
+        code = process.wait()
+        kills += code == -signal.SIGKILL
+    assert kills
+    code, _, _ = finished(crawl(tmp_path, *arguments))
+    assert code in {0, 3}
+    found = urls_of(tmp_path / "docs" / "run-0001" / "items.jsonl")
+    assert len(found) == len(set(found))
+    assert set(found) == floor.urls
+    process = crawl(tmp_path, *arguments, "--max-pages", "50")
+    assert finished(process)[0] == 4
+    assert len(urls_of(tmp_path / "docs" / "run-0002" / "items.jsonl")) <= 50
+
+
+def test_cost(server: str, tmp_path: Path) -> None:
+    """A page costs at most 1.3 times the CPU of the hand-written loop, with the journal and the export on."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    spider = tmp_path / "titles.py"
+    spider.write_text(TITLES)
+    start = f"{server}/jdk/index.html"
+    ratios = []
+    for turn in range(3):
+        floor = Floor(start, tmp_path)
+        code, cpu, _ = finished(crawl(tmp_path, str(spider), "-a", f"start={start}", "--job", f"titles-{turn}"))
+        assert code in {0, 3}
+        found = urls_of(tmp_path / f"titles-{turn}" / "run-0001" / "items.jsonl")
+        assert set(found) == floor.urls
+        ratios.append(cpu / len(found) * 1e6 / floor.cost)
+    assert sorted(ratios)[1] <= 1.3, ratios
+
+
+TITLES = """
+from crawler import Scope, Spider
+
+
+class Titles(Spider):
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        self.seeds = [start]
+        self.scope = Scope.below(start)
+
+    def parse(self, response):
+        if response.headers.get("Content-Type", "").startswith("text/html"):
+            yield {"url": response.url, "title": response.text("title", default=None)}
+            yield response.follow("a")
+"""
