@@ -1,13 +1,13 @@
 """Which command runs, and how its errors leave: one line for what a person can mend, a traceback for a bug only."""
 
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from typing import cast
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
+from crawler.cli import stdout
 from crawler.cli.commands import COMMANDS
 from crawler.errors import ConfigError, CrawlerError, StorageFull, StoreUnavailable, escaped
 
@@ -80,7 +80,7 @@ def _told(error: BaseException) -> int:
                 raise error
             return _told(error.exceptions[0])
         case BrokenPipeError():
-            _discard_stdout()
+            stdout.discard()
             return 0
         case KeyboardInterrupt():
             return 130
@@ -99,10 +99,3 @@ def _fail(message: str, code: int) -> int:
     shown = "\n".join(escaped(line, LONGEST_MESSAGE) for line in message.splitlines())
     sys.stderr.write(f"crawler: {shown}\n")
     return code
-
-
-def _discard_stdout() -> None:
-    """Send what is still buffered nowhere, so that leaving does not fail on it once more."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
-from crawler.cli import find, layers, loading, starter, words
+from crawler.cli import find, layers, loading, starter, stdout, words
 from crawler.cli.jobs import held
 from crawler.cli.options import FLAG, MANY, OUTPUT, Folder
 from crawler.cli.run import View, to_the_end
@@ -19,6 +19,7 @@ from crawler.settings import parse_duration, parse_size
 from crawler.sinks import sink_for
 from crawler.spider import Spider, build, check
 
+STOPPED = 4
 Number = TypeVar("Number", int, float)
 
 
@@ -80,7 +81,12 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
     if job.fresh:
         _confirm_loss(prepared, yes=job.yes)
     view = View(shown.progress, shown.log_level, shown.log_format, shown.debug)
-    return to_the_end(prepared, view).exit_code
+    try:
+        return to_the_end(prepared, view).exit_code
+    except BrokenPipeError:
+        stdout.discard()
+        sys.stderr.write("stopped: nobody reads standard output any more; run the same command again to go on\n")
+        return STOPPED
 
 
 def _prepared(text: str, job: Job, limits: Limits) -> Crawl:

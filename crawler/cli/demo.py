@@ -40,7 +40,7 @@ def demo() -> int:
         _show(Path(output))
     sys.stdout.write(
         f"\nnext:\n  crawler status {JOB}\n  crawler export {JOB} -o books.csv\n"
-        f"  crawler new quotes && crawler crawl quotes --max-items 20\n"
+        f"  crawler new mine && crawler crawl mine --max-items 20\n"
     )
     return 0
 
