@@ -6,36 +6,27 @@ handler's extra fetches obey it as pages do.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
+from crawler.door import Door, unreachable
+from crawler.downloads import download
 from crawler.engine import Engine
-from crawler.errors import (
-    ConnectionReset,
-    DnsError,
-    FetchError,
-    HandlerError,
-    HttpError,
-    RobotsDisallowed,
-    RobotsUnreachable,
-    StoreUnavailable,
-)
-from crawler.feeder import HostLane, Ticket
+from crawler.errors import ConnectionReset, FetchError, HandlerError, HttpError, StoreError, escaped
+from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
-from crawler.frontier import Want
+from crawler.handling import NotNow, failure_of, trace_of
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
-from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
+from crawler.politeness import OVERLOADED, REDIRECTS, ROBOTS_LIFETIME, SHORTEST_REST, UNREACHABLE, robots_fate
 from crawler.redirects import headers_for, hop
-from crawler.response import File, Response
 from crawler.urls import Joiner, canonical, split
-from crawler.visits import NotNow, header
+from crawler.visits import header
 
 log = logging.getLogger(__name__)
-LONGEST_QUEUE = 20.0  # an extra fetch whose host is not free within it gives its page back
-MOST_FETCHES = 20
 ROBOTS_HOPS = 5  # RFC 9309 section 2.3.1.2
 ROBOTS = "robots.txt"
 _END = object()
@@ -62,52 +53,63 @@ class Asker:
         kind = page.request.kind
         refusal = None if robots is None else self.visitor.refusal(page, robots)
         if refusal is not None:
-            self._free(lane)
+            self.free(lane, was_sent=False)
             return self.visitor.skipped(page, lane.token, refusal)
         if kind == "start":
-            self._free(lane)
+            self.free(lane, was_sent=False)
             return await self._start(lane, page)
         if robots is UNREACHABLE and kind != "robots":
-            self._free(lane)
-            return await self.visitor.failed(page, lane.token, _unreachable(lane, page.request.url))
+            self.free(lane, was_sent=False)
+            return await self.visitor.failed(page, lane.token, unreachable(lane, page.request.url))
         try:
             if kind == "download":
-                visit = await self._download(lane, page)
+                visit = await download(self, lane, page)
             elif kind == "robots":
                 visit = self._robots(lane, page, await self.ask(lane, page.request))
             else:
                 reply = await self.ask(lane, page.request)
-                visit = await self.visitor.judged(page, lane.token, reply, Door(self, page))
+                visit = await self.visitor.judged(page, lane.token, reply, Door(self))
         except NotNow as error:
             return self.visitor.put_off(page, lane.token, error)
         except FetchError as error:
             visit = await self._failed(lane, page, error)
         if visit.ready_at is not None:
-            clock = self.engine.clock
-            self.engine.workbench.wait(lane, clock.monotonic() + visit.ready_at - clock.epoch())
+            self._hold_back(lane, visit.ready_at)
         return visit
+
+    def _hold_back(self, lane: HostLane, until: float) -> None:
+        clock = self.engine.clock
+        self.engine.workbench.wait(lane, clock.monotonic() + until - clock.epoch())
 
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
+        sent: list[bool] = []
         try:
-            return await self.fetcher.fetch(
+            reply = await self.fetcher.fetch(
                 request,
                 headers=headers_for(request, self.visitor.spider.headers),
-                before_send=partial(self._sending, lane, []),
+                before_send=partial(self.sending, lane, sent),
                 wants=self.visitor.wants(request),
             )
+            if reply.status in OVERLOADED:  # known before the next request of this host can go out
+                now = self.engine.clock.epoch()
+                self._hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))
+            return reply
         finally:
-            self._free(lane)
+            self.free(lane, was_sent=bool(sent))
 
-    def _sending(self, lane: HostLane, sent: list[bool]) -> None:
+    def sending(self, lane: HostLane, sent: list[bool]) -> None:
+        """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
         if sent and lane.pace.delay:
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
         self.engine.workbench.sent(lane, self.engine.clock.monotonic())
+        self.engine.dispatch()
 
-    def _free(self, lane: HostLane) -> None:
-        self.engine.workbench.done(lane)
+    def free(self, lane: HostLane, *, was_sent: bool) -> None:
+        """Give the host's place back."""
+        self.engine.workbench.done(lane, was_sent=was_sent)
         self.engine.dispatch()
 
     async def _failed(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
@@ -118,32 +120,48 @@ class Asker:
     # -- seeds
 
     async def _start(self, lane: HostLane, page: Page) -> Visit:
-        """Run the spider's `start()`, storing its seeds as they come."""
+        """Run the spider's `start()`, storing its seeds as they come; it takes no worker's place, and may last."""
         now = self.engine.clock.epoch
         links: list[Link] = []
+        visit = Visit(page, lane.token, State.DONE, "start")
+        task = asyncio.current_task()
+        assert task is not None
+        self.engine.expendable.add(task)
         try:
-            async for seed in _with_pauses(self.visitor.spider.start(), SEED_PAUSE):
-                if seed is not None:
-                    links.append(self._seed(seed))
-                if links and (seed is None or len(links) >= SEED_BATCH):
-                    await self._sow(links)
-                    links = []
-            await self._sow(links)
-        except HandlerError as error:
-            return Visit(page, lane.token, State.FAILED, f"HandlerError: {error}", ended_at=now(), trace=str(error))
-        return Visit(page, lane.token, State.DONE, "start", ended_at=now())
+            with self.engine.lent_place():
+                async for seed in _with_pauses(self.visitor.spider.start(), SEED_PAUSE):
+                    if seed is not None:
+                        links.append(self._seed(seed))
+                    if links and (seed is None or len(links) >= SEED_BATCH):
+                        links = await self._sow(links)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the spider's code may raise anything
+            failure = failure_of(error)
+            visit.state, visit.reason, visit.trace = (
+                State.FAILED,
+                f"HandlerError: {escaped(str(failure))}",
+                trace_of(failure),
+            )
+            log.warning("start() failed: %s", escaped(str(failure)))
+        finally:
+            self.engine.expendable.discard(task)
+        await self._sow(links)
+        visit.ended_at = now()
+        return visit
 
     def _seed(self, seed: object) -> Link:
-        if isinstance(seed, str) and (url := canonical(seed)) is not None:
-            seed = Request(url)
-        if not isinstance(seed, Request):
+        url = canonical(seed.url if isinstance(seed, Request) else seed) if isinstance(seed, Request | str) else None
+        if url is None:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
-        self.visitor.let_in(seed.url)
-        return self.visitor.link(seed, seed=True)
+        request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
+        self.visitor.check(request)
+        self.visitor.let_in(url)
+        return self.visitor.link(request, seed=True)
 
-    async def _sow(self, links: Sequence[Link]) -> None:
-        await self.engine.frontier.add(links)
-        self.engine.stir()
+    async def _sow(self, links: Sequence[Link]) -> list[Link]:
+        self.engine.expect(await self.engine.frontier.add(links))
+        return []
 
     # -- robots.txt
 
@@ -169,10 +187,13 @@ class Asker:
         chosen = robots_fate(error, page, now)
         visit = Visit(
             page, lane.token, chosen.state, f"{ROBOTS}: {error.code}: {error.detail}", error.status or 0, ended_at=now,
-            due_at=chosen.due_at, ready_at=chosen.host_ready_at,
+            due_at=chosen.due_at, deferred=True, ready_at=chosen.host_ready_at,
         )  # fmt: skip
         if chosen.state == State.PENDING:
             lane.not_before = chosen.due_at
+            for ticket in self.engine.workbench.calm(lane):
+                if not ticket.done():
+                    ticket.set_exception(NotNow(chosen.due_at))
             log.info("%s waits for its robots.txt: %s", lane.origin, error)
             return visit
         log.warning("%s has no robots.txt to be had, nothing of it is asked: %s", lane.origin, error)
@@ -184,156 +205,8 @@ class Asker:
         visit.robots = record
         visit.robots_for = request.data if isinstance(request.data, str) else split(request.url)[0]
         self.engine.feeder.learn(visit.robots_for, record)
-        return visit
-
-    # -- downloads
-
-    async def _download(self, lane: HostLane, page: Page) -> Visit:
-        """Stream a file to disk, going on where an earlier try ended; then its handler, if it has one."""
-        request = page.request
-        answers: list[Reply] = []
-        try:
-            record = await self.files.receive(
-                request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
-                self.run,
-                partial(self._stream, lane, request, answers),
-                partial(self._progress, request.url),
-            )
-        except StoreUnavailable as error:  # another process is writing this very file
-            raise NotNow(self.engine.clock.epoch() + LONGEST_QUEUE, str(error)) from error
-        except _Elsewhere:
-            return await self.visitor.redirected(page, lane.token, answers[-1])
-        finally:
-            self.downloads.pop(request.url, None)
-            self._free(lane)
-        visit = Visit(page, lane.token, State.DONE, "", answers[-1].status, ended_at=self.engine.clock.epoch())
-        visit.size, visit.file = record.size, record
-        if not request.handler:
-            return visit
-        file = File(self.folder / record.path, record.path, record.size, record.sha256)
-        door, reply = Door(self, page), answers[-1]
-        response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=b"", door=door, file=file
-        )
-        return await self.visitor.handled(visit, response, door)
-
-    @asynccontextmanager
-    async def _stream(
-        self, lane: HostLane, request: Request, answers: list[Reply], headers: Mapping[str, str]
-    ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
-        async with self.fetcher.stream(
-            request,
-            headers={**headers_for(request, self.visitor.spider.headers), **headers},
-            before_send=partial(self._sending, lane, []),
-        ) as (status, received, chunks):
-            answers.append(Reply(request.url, status, received))
-            if status in REDIRECTS:
-                raise _Elsewhere
-            if status not in {200, 206, 416}:
-                error = HttpError(f"status {status}", url=request.url, status=status, hops=request.hops)
-                error.retry_after = self.visitor.retry_after(answers[-1])
-                raise error
-            length = received.get("Content-Length", "")
-            self.downloads[request.url] = (0, int(length) if length.isdecimal() and status == 200 else None)
-            yield status, received, chunks
-
-    def _progress(self, url: str, size: int) -> None:
-        self.downloads[url] = (size, self.downloads.get(url, (0, None))[1])
-
-    # -- extra fetches of a handler
-
-    async def fetch(self, request: Request) -> Reply:
-        """Ask for something at once, hop by hop, before the queued pages of its host."""
-        with self.engine.lent_place():
-            while True:
-                lane = await self._lane(request)
-                if lane.robots is not None and self.visitor.refusal_of_robots(request, lane.robots):
-                    self._free(lane)
-                    raise RobotsDisallowed("robots.txt forbids it", url=request.url)
-                reply = await self.ask(lane, request)
-                if reply.status not in REDIRECTS:
-                    return reply
-                request = hop(request, reply.status, header(reply, "Location"), self.engine.settings.max_redirects)
-
-    async def _lane(self, request: Request) -> HostLane:
-        origin = split(request.url)[0]
-        workbench = self.engine.workbench
-        now = self.engine.clock.epoch
-        if origin not in workbench.by_origin:
-            self.engine.feeder.accept(await self.engine.frontier.lease(Want(0, 0, LONGEST_QUEUE, origins=(origin,))))
-        if (lane := workbench.by_origin.get(origin)) is None:
-            raise NotNow(now() + LONGEST_QUEUE)
-        ticket: Ticket = asyncio.get_running_loop().create_future()
-        workbench.hurry(lane, ticket)
-        self.engine.stir()
         self.engine.dispatch()
-        try:
-            async with asyncio.timeout(LONGEST_QUEUE):
-                await ticket
-        except TimeoutError:
-            raise NotNow(now() + LONGEST_QUEUE) from None
-        return lane
-
-
-class _Elsewhere(Exception):
-    """A download was answered with a redirect."""
-
-
-class Door:
-    """What a response may ask of the crawl: its extra fetches and the paths of its downloads."""
-
-    __slots__ = ("_asker", "_fetches", "_page", "deadline")
-
-    def __init__(self, asker: Asker, page: Page) -> None:
-        self._asker = asker
-        self._page = page
-        self._fetches = 0
-        self.deadline: asyncio.Timeout | None = None
-
-    @property
-    def joiner(self) -> Joiner:
-        """Where the page's links are resolved."""
-        return self._asker.joiner
-
-    @property
-    def max_links(self) -> int:
-        """How many links of a page count."""
-        return self._asker.max_links
-
-    @property
-    def obeys_nofollow(self) -> bool:
-        """Whether a page may forbid that its links are followed."""
-        return self._asker.engine.settings.obey_robots
-
-    def file_path(self, url: str) -> str:
-        """Where a download of `url` will lie, below the job's folder."""
-        return self._asker.files.path_for(self._asker.run, url)
-
-    async def fetch(self, request: Request, parent: Response) -> Response:
-        """The response to an extra request of a handler, which has its time prolonged by the wait."""
-        self._fetches += 1
-        if self._fetches > MOST_FETCHES:
-            raise HandlerError(f"more than {MOST_FETCHES} fetches for one page: yield requests instead")
-        loop = asyncio.get_running_loop()
-        left = 0.0
-        if self.deadline is not None and (when := self.deadline.when()) is not None:
-            left = when - loop.time()
-            self.deadline.reschedule(None)
-        try:
-            reply = await self._asker.fetch(request)
-        finally:
-            if self.deadline is not None:
-                self.deadline.reschedule(loop.time() + left)
-        if not (200 <= reply.status < 300 or reply.status in request.statuses):
-            raise HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
-        return Response(request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self)
-
-
-def _unreachable(lane: HostLane, url: str) -> FetchError:
-    """Why a page of a host without a robots.txt fails: a name that does not exist is no matter of robots."""
-    if lane.robots_why.startswith(DnsError.__name__):
-        return DnsError(lane.robots_why.partition(": ")[2], url=url, permanent=True)
-    return RobotsUnreachable(f"its robots.txt could not be had: {lane.robots_why}", url=url)
+        return visit
 
 
 async def _with_pauses(seeds: AsyncIterator[object], pause: float) -> AsyncIterator[object]:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 
 from crawler.budget import Budget, LimitReached
@@ -43,7 +43,7 @@ class Engine:
         self.clock = clock
         self.settings = visitor.settings
         self.workbench: Workbench[Ticket] = Workbench()
-        self.feeder = Feeder(frontier, self.workbench, self.settings, clock, visitor.robots_link)
+        self.feeder = Feeder(frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds)
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
         self.outcome = ""
         self.stored_bytes = 0  # of items, by this engine
@@ -58,6 +58,7 @@ class Engine:
         self._alive_until = 0.0
         self._crew: asyncio.TaskGroup | None = None
         self._workers: set[asyncio.Task[None]] = set()
+        self.expendable: set[asyncio.Task[object]] = set()  # what need not come to its end when the crawl is stopped
         self._visit: Visiting
 
     async def run(self, visit: Visiting) -> str:
@@ -83,6 +84,8 @@ class Engine:
         """Lease nothing more; what is in flight has ten seconds."""
         if not self.outcome:
             self.outcome = f"stopped: {reason}"
+            for task in self.expendable:
+                task.cancel()
             asyncio.get_running_loop().call_later(LAST_WORDS, self._abandon)
             self._stirred.set()
 
@@ -102,7 +105,7 @@ class Engine:
             if await self.feeder.refill():
                 self._stirred.set()
             self.dispatch()
-            if self.budget.reached and not self.in_flight:
+            if self.budget.reached and not any(page.request.is_counted for page in self.in_flight.values()):
                 self.stop(self.budget.reached)
             elif self.workbench.lanes or self._visits or self._committing:
                 await self._wait(1.0)
@@ -111,13 +114,14 @@ class Engine:
 
     async def _rest(self) -> None:
         counts = await self.frontier.counts()
-        ahead = 0.0 if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
         if not counts.pending:
-            self.outcome = "finished"
-        elif ahead > LONGEST_REST:
-            self.outcome = "parked"
+            self.outcome = self.outcome or "finished"
+        elif counts.next_due_at is None:  # other engines hold all that is left
+            await self._wait(1.0)
+        elif (ahead := counts.next_due_at - self.clock.epoch()) > LONGEST_REST:
+            self.outcome = self.outcome or "parked"
         else:
-            await self._wait(min(1.0, max(0.01, ahead)))
+            await self._wait(min(1.0, max(0.05, ahead)))
 
     async def _wait(self, longest: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -134,10 +138,11 @@ class Engine:
 
     @contextlib.contextmanager
     def lent_place(self) -> Iterator[None]:
-        """While a handler waits for an extra fetch, another worker does its work."""
+        """While a handler waits for the turn of an extra fetch, another worker does its work."""
         self._lent += 1
         if len(self._workers) < self.settings.concurrency + self._lent:
             self._hire()
+        self.dispatch()
         try:
             yield
         finally:
@@ -169,24 +174,26 @@ class Engine:
         """Hand what is due to idle workers, and come back when the next host is."""
         if self.outcome:
             return
-        while self._idle and self._may_start():
-            taken = self.workbench.take(self.clock.monotonic())
-            if taken is None:
-                self._come_back()
-                return
-            lane, what = taken
-            if isinstance(what, Page):
-                if what.request.is_counted:
-                    self.budget.start()
-                _hand(self._idle.popleft(), (lane, what))
-            elif what.done():
-                self.workbench.done(lane)
+        now, most = self.clock.monotonic(), self.settings.concurrency
+        while self.workbench.in_flight < most and (urgent := self.workbench.take_ticket(now)):
+            if urgent[1].done():
+                self.workbench.done(urgent[0], was_sent=False)
             else:
-                what.set_result(None)
+                urgent[1].set_result(None)
+        while self._idle and self.workbench.in_flight < most:
+            turn = self.workbench.take(now, robots_only=not self._may_start())
+            if turn is None:
+                break
+            if turn[1].request.is_counted:
+                self.budget.start()
+            _hand(self._idle.popleft(), turn)
+        self._come_back()
 
     def _may_start(self) -> bool:
+        most = self.settings.concurrency
+        # at most as many handlers again wait for extra fetches; robots.txt, which these may wait for, is let through
+        is_busy = len(self.in_flight) - min(self._lent, most) >= most
         is_full = len(self._visits) >= MOST_UNCOMMITTED or self.backlog() > self.settings.backlog_bytes
-        is_busy = len(self.in_flight) - self._lent >= self.settings.concurrency
         return not (is_full or is_busy) and self.budget.may_start()
 
     def _come_back(self) -> None:
@@ -195,7 +202,7 @@ class Engine:
             return
         loop, wait = asyncio.get_running_loop(), max(0.001, due - self.clock.monotonic())
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + wait and not self._timer.cancelled():
+            if self._timer.when() <= loop.time() + wait:
                 return
             self._timer.cancel()
         self._timer = loop.call_later(wait, self._on_time)
@@ -218,6 +225,8 @@ class Engine:
             lane.open_visits.discard(page.seq)
             lane.complete = False
         else:
+            if not lane.is_pace_stored:
+                lane.is_pace_stored, visit.delay = True, lane.pace.delay
             self._visits.append(visit)
             self._ended.set()
         if self.budget.reached or not self.in_flight:
@@ -242,22 +251,26 @@ class Engine:
             lane = self.workbench.lanes.get(visit.page.host)
             if index in committed.refused:
                 log.warning("%s was not stored: its host belongs to another engine now", visit.page.request.url)
-                if lane is not None:
+                if lane is not None and lane.token == visit.token:
                     self.workbench.close(lane)
                 continue
             self.visitor.remember(visit.links)
             self.stored_bytes += sum(len(item.body) for item in visit.items if item.quarantine is None)
             if visit.state == State.PENDING:
                 wait = max(0.0, visit.due_at - self.clock.epoch())
-                asyncio.get_running_loop().call_later(wait, self._stirred.set)
+                asyncio.get_running_loop().call_later(wait, self.expect, {visit.page.host: visit.page.rank})
             if lane is not None:
                 lane.open_visits.discard(visit.page.seq)
-        for host, best in committed.best.items():
+        self.expect(committed.best)
+        self.dispatch()
+
+    def expect(self, best: Mapping[int, int]) -> None:
+        """The journal has pages that are due for these hosts; `best` is the lowest rank by host."""
+        for host, rank in best.items():
             if lane := self.workbench.lanes.get(host):
                 lane.complete = False
-                lane.is_outranked = bool(lane.pages) and best < max(lane.pages)[0]
+                lane.is_outranked = bool(lane.pages) and rank < max(lane.pages)[0]
         self._stirred.set()
-        self.dispatch()
 
     # -- heartbeat
 

@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from crawler.errors import ConfigError
-from crawler.frontier import Frontier
-from crawler.sinks import MustRebuild, Position, Sink, end_of, exists
+from crawler.frontier import Frontier, Run
+from crawler.sinks import STDOUT, MustRebuild, Position, Sink, end_of, exists
 
 log = logging.getLogger(__name__)
 Existing = Literal["refuse", "append", "overwrite"]
@@ -16,17 +17,27 @@ BATCH = 200
 LONGEST_PAUSE = 1.0
 
 
+def refuse_existing(targets: Sequence[str]) -> None:
+    """Raises ConfigError for a file that is there."""
+    for target in targets:
+        if target != STDOUT and exists(target):
+            raise ConfigError(
+                f"{target} exists and is not of this run: name another file, or pass --append or --overwrite"
+            )
+
+
 class Exporter:
     """Keeps one sink up with the items of one run."""
 
-    def __init__(self, frontier: Frontier, sink: Sink, run: int) -> None:
+    def __init__(self, frontier: Frontier, sink: Sink, run: Run) -> None:
         self._frontier = frontier
         self._sink = sink
-        self._run = run
+        self._run = run.number
+        self._last_item = run.last_item
         self._seq = 0
         self._news = asyncio.Event()
         self._is_over = False
-        self.written_bytes = 0
+        self.written_bytes = 0  # of items that were stored since this engine began
 
     @property
     def target(self) -> str:
@@ -39,11 +50,9 @@ class Exporter:
         Raises ConfigError for a file that is there and not this run's own, unless `existing` says what to do with it.
         """
         self._seq, position = await self._frontier.cursor(self._key, self._run)
-        if position is None and self.target != "-" and exists(self.target):
+        if position is None and self.target != STDOUT and exists(self.target):
             if existing == "refuse":
-                raise ConfigError(
-                    f"{self.target} exists and is not of this run: name another file, or pass --append or --overwrite"
-                )
+                refuse_existing([self.target])
             position = end_of(self.target) if existing == "append" else None
         try:
             await asyncio.to_thread(self._sink.open, position)
@@ -54,7 +63,7 @@ class Exporter:
 
     @property
     def _key(self) -> str:
-        return self.target if self.target == "-" else str(Path(self.target).absolute())
+        return self.target if self.target == STDOUT else str(Path(self.target).absolute())
 
     async def follow(self) -> None:
         """Write items as they come, until `finish`."""
@@ -83,11 +92,11 @@ class Exporter:
             return True
         self._seq = items[-1].seq if items else self._seq
         await self._frontier.follow(self._key, self._run, self._seq, position)
-        self.written_bytes += sum(len(item.body) for item in items)
+        self.written_bytes += sum(len(item.body) for item in items if item.seq > self._last_item)
         return bool(items)
 
     async def _rebuild(self, position: Position) -> None:
-        self._seq = 0
+        self._seq = self.written_bytes = 0
         await self._frontier.follow(self._key, self._run, 0, position)
         await asyncio.to_thread(self._sink.close)
         await asyncio.to_thread(self._sink.open, position)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from crawler.frontier import Frontier, Parting, Want
+from crawler.frontier import Frontier, Parting, Seeds, Want
 from crawler.models import Clock, Lease, Link, RobotsRecord
 from crawler.politeness import pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
@@ -27,39 +27,52 @@ class Feeder:
 
     def __init__(
         self, frontier: Frontier, workbench: Workbench[Ticket], settings: Settings, clock: Clock,
-        robots_link: Callable[[str, float], Link],
+        robots_link: Callable[[str, float], Link], let_in: Callable[[Seeds], None],
     ) -> None:  # fmt: skip
         self._frontier = frontier
         self._workbench = workbench
         self._settings = settings
         self._clock = clock
         self._robots_link = robots_link
+        self._let_in = let_in
         self._began = clock.epoch()
 
     async def refill(self) -> bool:
-        """Give back idle hosts, lease others, fetch pages for those that run low; whether there is more to fetch."""
+        """Give back idle hosts, lease others, fetch pages for those that run low; whether more has come meanwhile."""
+        now = self._clock.epoch()
+        for lane in self._workbench.lanes.values():
+            if lane.robots_until <= now:
+                lane.robots = None
         await self.give_back(self._workbench.parting(self._clock.monotonic(), HORIZON))
         hungry = list(self._workbench.hungry())
         for lane in hungry:
             lane.refilling = True
         room = max(64, 4 * self._settings.concurrency) - len(self._workbench.lanes)
         held = {lane.host: (lane.held, lane.batch) for lane in hungry}
-        self.accept(await self._frontier.lease(Want(max(0, room), batch_at(self._settings.delay), HORIZON, held)))
+        want = Want(max(0, room), batch_at(self._settings.delay), HORIZON, held)
+        await self.lease(want)
         for lane in hungry:
             lane.refilling = False
         stuck = [lane for lane in self._workbench.lanes.values() if lane.is_stuck]
-        if stuck:
-            await self._want_robots(stuck)
-        return bool(stuck)
+        return bool(stuck) and await self._want_robots(stuck)
 
-    async def _want_robots(self, lanes: list[HostLane]) -> None:
+    async def lease(self, want: Want) -> None:
+        """Take what is wanted from the frontier, seeds that other engines have found included."""
+        leased = await self._frontier.lease(want)
+        if leased.seeds is not None:
+            self._let_in(leased.seeds)
+        self._accept(leased.leases)
+
+    async def _want_robots(self, lanes: list[HostLane]) -> bool:
         added = await self._frontier.add([self._robots_link(lane.origin, lane.robots_at) for lane in lanes])
         for lane in lanes:
             if lane.host not in added and not lane.refilling:  # it lies on another host, which has not answered yet
                 lane.complete, lane.not_before = True, self._clock.epoch() + ROBOTS_WAIT
+            else:
+                lane.complete = False
+        return bool(added)
 
-    def accept(self, leases: Sequence[Lease]) -> None:
-        """Put leased hosts and pages on the workbench."""
+    def _accept(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
             lane = self._workbench.lanes.get(lease.host)
             if lane is None or lane.token != lease.token:
@@ -73,6 +86,8 @@ class Feeder:
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, ready_at, robots)
         if lease.robots is not None:
             lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)
+            if robots is not None and self._settings.obey_robots:
+                lane.robots_until = lease.robots.expires_at
         self._park(lane)
         self._workbench.open(lane)
         return lane
@@ -91,7 +106,9 @@ class Feeder:
         """A host's robots.txt is known now."""
         if lane := self._workbench.by_origin.get(origin):
             lane.robots = robots = verdict(record, self._settings.product_token)
-            lane.robots_why = _why(record)
+            lane.robots_at, lane.robots_until, lane.robots_why = record.fetched_at, record.expires_at, _why(record)
+            lane.not_before = 0.0
+            lane.is_pace_stored = False
             self._workbench.slow_down(lane, pace(self._settings, origin, robots))
             lane.complete = False
             self._park(lane)

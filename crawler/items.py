@@ -48,11 +48,12 @@ async def refined(item: object, pipeline: Sequence[Step]) -> object | None:
 
 
 def encode(item: object) -> Item:
-    """The item as JSON, named after its class unless it is a dict. Nothing is refused and nothing is lost.
+    """The item as JSON, named after its class unless it is a dict. Nothing is refused.
 
     Dates become ISO 8601, Decimals, UUIDs and paths text, bytes base64, sets lists. What is no item, breaks its own
     annotations as far as msgspec can express them, has no JSON (NaN and infinity too), or is longer than 16 MiB comes
-    back with ``quarantine`` saying so, each field at fault by name, and with the best JSON that can be made of it.
+    back with ``quarantine`` saying so, each field at fault by name, and with the best JSON that can be made of it. A
+    field without JSON is kept as Python shows it; where there is one, or the item is too long, any over 1 MiB is cut.
     """
     kind = "" if isinstance(item, dict) else type(item).__name__
     try:

@@ -16,7 +16,7 @@ from crawler.asking import Asker
 from crawler.budget import Budget, Limits
 from crawler.engine import Engine
 from crawler.errors import ConfigError
-from crawler.export import Existing, Exporter
+from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
 from crawler.frontier import JobFacts, Run
@@ -42,7 +42,8 @@ class Crawl:
     `output`: where items go (default ``output/<job>/run-0001/items.jsonl``); see `sinks`. `job`: its name (default: the
     spider's, with a digest of its `arguments`). `settings`: over the spider's own. `seeds`: further ones. `fresh`
     forgets what the job did before. `existing`: what to do with an output file that is not this run's own. With
-    ``folder=None`` nothing is kept: journal in memory, downloads in a temporary folder. Raises ConfigError for anything that cannot be right.
+    ``folder=None`` nothing is kept: journal in memory, downloads in a temporary folder. Raises ConfigError for anything
+    that cannot be right.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Crawl:
         existing: Existing = "refuse",
         limits: Limits | None = None,
     ) -> None:
-        check(spider)
+        check(spider, has_seeds=bool(seeds))
         self.spider = spider
         self.settings = (
             settings
@@ -78,6 +79,7 @@ class Crawl:
         self._limits = limits or Limits()
         self._stack = AsyncExitStack()
         self._running: asyncio.Task[Summary] | None = None
+        self._stopped = ""
         self._stats: Stats | None = None
         self._engine: Engine | None = None
         self._exporters: list[Exporter] = []
@@ -95,6 +97,7 @@ class Crawl:
 
     def stop(self, reason: str = "interrupted") -> None:
         """Begin nothing more; what is in flight has ten seconds. The same job resumes later."""
+        self._stopped = self._stopped or reason
         if self._engine is not None:
             self._engine.stop(reason)
 
@@ -151,9 +154,13 @@ class Crawl:
             self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         journal = self.folder / "job.db" if self.is_kept else IN_MEMORY
         power_safe = settings.durability == "power"
-        self._frontier = SqliteFrontier(journal, default_delay=settings.delay, power_safe=power_safe)
+        self._frontier = SqliteFrontier(
+            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, power_safe=power_safe
+        )
         self._stack.push_async_callback(self._frontier.close)
         self._stack.callback(self.spider.close)
+        if self._fresh and self._existing == "refuse":
+            refuse_existing(self._outputs)  # before anything is forgotten
         self._run = await self._frontier.begin(self._facts, fresh=self._fresh)
         counts = await self._frontier.counts()
         if self._run.resumed:
@@ -161,19 +168,18 @@ class Crawl:
                 handler(self.spider, name)  # a method that is gone is better known now than in the middle of the night
             done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
             self.resumes = f"resuming run {self._run.number} of job {self.job}: {done}"
-        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, seed_hosts=self._run.seed_hosts)
-        for folder in self._run.seed_folders:
-            gate.let_in(folder, moved=True)
+        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth)
         visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch)
+        visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
         self._stats = Stats(self._engine)
         await self._frontier.add(self._first_links(visitor))
         for target in self._targets():
             sink = sink_for(target, formulas=settings.csv_formulas)
-            self._exporters.append(Exporter(self._frontier, sink, self._run.number))
+            self._exporters.append(Exporter(self._frontier, sink, self._run))
         for exporter in self._exporters:
             self._stack.push_async_callback(exporter.close)
-            await exporter.open(self._existing)
+            await exporter.open(self._existing if self._outputs else "overwrite")  # the job's own folder is its own
 
     def _targets(self) -> list[str]:
         if self._outputs or not self.is_kept:
@@ -210,6 +216,8 @@ class Crawl:
             for exporter in self._exporters:
                 group.create_task(exporter.follow())
             watch = group.create_task(self._watch())
+            if self._stopped:
+                engine.stop(self._stopped)
             if limits.max_time is not None:
                 asyncio.get_running_loop().call_later(limits.max_time, engine.stop, "max-time")
             if self._exporters:

@@ -146,7 +146,7 @@ class Lease(Struct):
 
 
 class RobotsRecord(Struct, frozen=True):
-    """A robots.txt as last fetched; ``status`` 0 means that it could not be had, and the body why. Times are epoch seconds."""
+    """A robots.txt as last fetched; ``status`` 0: it could not be had, and the body says why. Epoch seconds."""
 
     status: int
     body: bytes
@@ -182,7 +182,8 @@ class FileRecord(Struct, frozen=True):
 class Visit(Struct):
     """All that one request led to. It is committed as one, or refused as one if its token is stale.
 
-    A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds).
+    A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
+    page, or `deferred` by its host's fault, or counts as none.
     """
 
     page: Page
@@ -194,6 +195,7 @@ class Visit(Struct):
     ended_at: float = 0.0
     due_at: float = 0.0
     charged: bool = False
+    deferred: bool = False
     items: Sequence[Item] = ()
     links: Sequence[Link] = ()
     trace: str | None = None

@@ -20,7 +20,8 @@ ROBOTS_LONGEST_WAIT = 1800.0
 ROBOTS_TRIES = 34  # with the waits above, some twelve hours (RFC 9309 section 2.3.1.4 leaves the time to us)
 ROBOTS_TRIES_UNCONNECTED = 5  # nobody answers at that address at all: half a minute is enough to be sure
 ROBOTS_LIFETIME = 86_400.0  # RFC 9309 section 2.4
-MOST_DEFERRALS = 10
+MOST_DEFERRALS = 30  # of one page by 429 and 503, some twenty minutes without Retry-After
+SHORTEST_REST = 1.0
 
 GONE = frozenset({404, 410})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})

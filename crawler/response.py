@@ -1,71 +1,31 @@
 """A page in a handler's hands: how to read it, and how to go on from it."""
 
 import codecs
-import difflib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 from msgspec.structs import replace
 
 from crawler import charset
 from crawler.errors import HandlerError, SelectorError, escaped
 from crawler.html import Node, Selection, Tree, base_href, hrefs, linked, meta_robots, parse
-from crawler.models import Json, Kind, Request
+from crawler.models import Json, Request
+from crawler.requests import Options, Requests, described, resolved
 from crawler.urls import Joiner, canonical
 
-Target: TypeAlias = Callable[..., object] | str
 Default = TypeVar("Default")
 Wanted = TypeVar("Wanted")
 
-MAX_PRIORITY = 1_000_000_000  # a rank holds priority and depth in 64 bits
+_HTML = ("text/html", "application/xhtml+xml")
+_MARKUP = re.compile(
+    r"\s*(?:<!doctype\s+html\b|<!--|<[a-z][a-z0-9]*[\s/>]|<\?xml[^>]*>\s*<(?:!doctype\s+)?html\b)", re.IGNORECASE
+)
 _NO_FOLLOW = frozenset({"nofollow", "none"})
 _URL_LIKE = re.compile(r"\s*(?:[./?]*/|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
-
-_Token = Annotated[str, Meta(pattern=r"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]  # RFC 9110 section 5.6.2
-Headers = dict[_Token, Annotated[str, Meta(pattern=r"\A[^\r\n\0]*\Z")]]
-_TYPES: dict[str, Any] = {
-    "method": _Token,
-    "headers": Headers,
-    "body": bytes,
-    "priority": Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)],
-    "key": Annotated[str, Meta(min_length=1)],
-    "accept": tuple[Annotated[str, Meta(pattern="/")], ...],
-    "statuses": tuple[Annotated[int, Meta(ge=100, le=599)], ...],
-    "anywhere": bool,
-    "retry": bool,
-}
-_FIELDS = {"to": "handler", "json": "body"}
-
-
-class Options(TypedDict, total=False):
-    """What may be said of a request besides its URL; None is the same as not saying it.
-
-    ``to``: the handler, as a method of the spider or its name; the one that is running unless given. ``failed``: the
-    method that is told when the request has failed for good. ``method``: GET, or POST where there is a body. ``json``:
-    anything msgspec encodes, sent as a body with its Content-Type. ``data``: plain JSON that the handler finds in
-    ``response.data``. ``priority``: higher goes first among the pages of its host. ``key``: what tells the request from
-    others, instead of method, URL and body. ``accept``: further content types to take, such as ``"application/pdf"``.
-    ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``: though it is out of scope. ``retry``:
-    though it is neither GET nor HEAD.
-    """
-
-    to: Target | None
-    failed: Target | None
-    method: str | None
-    headers: Mapping[str, str] | None
-    body: bytes | None
-    json: object
-    data: object
-    priority: int | None
-    key: str | None
-    accept: Sequence[str] | None
-    statuses: Collection[int] | None
-    anywhere: bool | None
-    retry: bool | None
 
 
 class Door(Protocol):
@@ -97,37 +57,6 @@ class File(Struct, frozen=True):
     name: str
     size: int
     sha256: str
-
-
-class Requests(Sequence[Request]):
-    """Requests that differ in nothing but their URL. Each is made when it is looked at, so many cost nothing."""
-
-    __slots__ = ("template", "urls")
-
-    def __init__(self, urls: Sequence[str], template: Request) -> None:
-        self.urls = urls
-        self.template = template
-
-    def __repr__(self) -> str:
-        return f"<Requests {len(self.urls)} to={self.template.handler}>"
-
-    def __len__(self) -> int:
-        return len(self.urls)
-
-    def __iter__(self) -> Iterator[Request]:
-        template = self.template
-        return (replace(template, url=url) for url in self.urls)
-
-    @overload
-    def __getitem__(self, index: int) -> Request: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "Requests": ...
-
-    def __getitem__(self, index: int | slice) -> "Request | Requests":
-        if isinstance(index, slice):
-            return Requests(self.urls[index], self.template)
-        return replace(self.template, url=self.urls[index])
 
 
 class Response:
@@ -185,8 +114,16 @@ class Response:
         return self._encoding
 
     @property
+    def is_html(self) -> bool:
+        """Whether it is HTML, as its Content-Type says; where there is none, whether its body begins like a page."""
+        declared = self.headers.get("Content-Type", "").strip().lower()
+        if declared:
+            return declared.startswith(_HTML)
+        return _MARKUP.match(charset.decode(self.body[:1024], self.encoding)) is not None
+
+    @property
     def html(self) -> Tree:
-        """The tree that all verbs read: selectolax's own."""
+        """The tree that all verbs read: selectolax's own. Whatever the body is, it is read as HTML."""
         if self._tree is None:
             self._tree = parse(self.body, self.encoding)
         return self._tree
@@ -250,23 +187,27 @@ class Response:
             raise HandlerError(f"{escaped(self.url, 2048)}: JSON nested too deep") from None
 
     def links(self) -> list[str]:
-        """The absolute, canonical URLs of the page's links, each once, in page order; at most ``max_links``."""
+        """The absolute, canonical URLs of the page's links, each once, in page order; at most ``max_links``.
+
+        What is not HTML has none: what looks like a link in plain text, JSON or XML is somebody's words.
+        """
         return list(self._page_links())
 
     def follow(self, selector: str = "a", **options: Unpack[Options]) -> Requests:
         """A request for the link of each element that matches, each once; ``"a"`` is all that `links` has.
 
         An element's link is its own href, or else that of the first link within it; ``img::attr(src)`` takes other
-        attributes. Elements without a link are passed over. A page that says ``nofollow``, in its meta robots or its
-        X-Robots-Tag, has none (``obey_robots``). Raises `SelectorError` for a URL: that is `request`.
+        attributes. Elements without a link are passed over. What is not HTML has no links, and neither has a page that
+        says ``nofollow``, in its meta robots or its X-Robots-Tag (``obey_robots``). Raises `SelectorError` for a URL:
+        that is `request`.
         """
         template = described(options, handler=self.requested.handler, depth=self.depth + 1)
-        if self.door.obeys_nofollow and not _NO_FOLLOW.isdisjoint(self._directives()):
+        if _URL_LIKE.match(selector):
+            raise SelectorError(f"follow takes a CSS selector; for a URL use response.request({escaped(selector)!r})")
+        if not self.is_html or (self.door.obeys_nofollow and not _NO_FOLLOW.isdisjoint(self._directives())):
             return Requests([], template)
         if selector == "a":
             return Requests(self._page_links(), template)
-        if _URL_LIKE.match(selector):
-            raise SelectorError(f"follow takes a CSS selector; for a URL use response.request({escaped(selector)!r})")
         return Requests(self._resolved(linked(self.css(selector))), template)
 
     def request(self, url: str, **options: Unpack[Options]) -> Request:
@@ -296,7 +237,7 @@ class Response:
 
     def _page_links(self) -> list[str]:
         if self._links is None:
-            self._links = self._resolved(hrefs(self.html))
+            self._links = self._resolved(hrefs(self.html)) if self.is_html else []
         return self._links
 
     def _resolved(self, found: list[str | None]) -> list[str]:
@@ -305,80 +246,9 @@ class Response:
 
     def _base_url(self) -> str:
         if self._base is None:
-            content_type = self.headers.get("Content-Type", "")
-            base = base_href(self.html) if "html" in content_type.lower() or not content_type else None
+            base = base_href(self.html) if self.is_html else None
             self._base = (base and canonical(base, self.url)) or self.url
         return self._base
-
-
-def resolved(url: object, base: str = "") -> str:
-    """The canonical URL that `url` is on the page `base`. Raises `HandlerError` if it is not one of the web."""
-    found = canonical(url, base) if isinstance(url, str) else None
-    if found is None:
-        where = f" on {escaped(base, 2048)}" if base else ""
-        raise HandlerError(f"not an http or https URL of at most 2,048 bytes{where}: {escaped(repr(url))}")
-    return found
-
-
-def described(options: Options, *, handler: str = "parse", depth: int = 0, kind: Kind = "page") -> Request:
-    """The request that `options` describe, its URL still empty. Raises `HandlerError` naming the option at fault."""
-    fields: dict[str, Any] = {"handler": handler, "depth": depth, "kind": kind}
-    for name, value in options.items():
-        if name not in Options.__annotations__:
-            near = difflib.get_close_matches(name, Options.__annotations__, n=1)
-            raise HandlerError(f"a request has no {name}={f'; did you mean {near[0]}=?' if near else ''}")
-        if value is not None:
-            try:
-                fields[_FIELDS.get(name, name)] = _checked(name, value)
-            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-                raise HandlerError(f"{name}={escaped(repr(value))}: {error}") from None
-    if options.get("json") is not None:
-        if options.get("body") is not None:
-            raise HandlerError("a request has json= or body=, not both")
-        fields["headers"] = _with_json_type(fields.get("headers", {}))
-    if "body" in fields:
-        fields.setdefault("method", "POST")
-    return Request("", **fields)
-
-
-def _checked(name: str, value: object) -> object:
-    match name:
-        case "to" | "failed":
-            return _handler_name(value)
-        case "json":
-            return msgspec.json.encode(value)
-        case "data":
-            return _plain_json(value)
-    checked = msgspec.convert(value, _TYPES[name], builtin_types=(bytes,))
-    match checked:
-        case str() if name == "method":
-            return checked.upper()
-        case tuple():  # accept is compared in lower case, statuses come from sets
-            return tuple(sorted(one.lower() if isinstance(one, str) else one for one in checked))
-    return checked
-
-
-def _handler_name(target: object) -> str:
-    if isinstance(target, str) and target.isidentifier():
-        return target
-    spider, name = getattr(target, "__self__", None), getattr(target, "__name__", "")
-    if hasattr(spider, "seeds") and getattr(spider, name, None) == target:
-        return str(name)
-    raise ValueError("give a method of the spider, as in to=self.book, or its name: requests outlive the process")
-
-
-def _plain_json(value: object) -> object:
-    """A copy by way of JSON, so that the handler finds the same whether or not the process died in between."""
-    back: object = msgspec.json.decode(msgspec.json.encode(value))
-    if back != value:
-        raise ValueError(f"this is not plain JSON: it would come back as {escaped(repr(back))}")
-    return back
-
-
-def _with_json_type(headers: Mapping[str, str]) -> dict[str, str]:
-    if any(name.lower() == "content-type" for name in headers):
-        return dict(headers)
-    return {**headers, "Content-Type": "application/json"}
 
 
 def _size(size: int) -> str:

@@ -32,7 +32,8 @@ from msgspec.structs import replace
 from crawler.errors import ConfigError, HandlerError, escaped
 from crawler.items import Step
 from crawler.models import Request
-from crawler.response import Headers, Options, Response, described, resolved
+from crawler.requests import Headers, Options, described, resolved
+from crawler.response import Response
 from crawler.scope import Scope
 from crawler.urls import canonical
 
@@ -163,8 +164,11 @@ def _is_own(kind: type[Spider], name: str) -> bool:
     return callable(method) and method is not getattr(Spider, name, None) and not name.startswith("__")
 
 
-def check(spider: Spider) -> None:
-    """Raise a `ConfigError` for what cannot work about a spider: which attribute, what it is, and what it takes."""
+def check(spider: Spider, *, has_seeds: bool = False) -> None:
+    """Raise a `ConfigError` for what cannot work about a spider: which attribute, what it is, and what it takes.
+
+    `has_seeds`: the crawl has seeds besides the spider's own, so that it needs none, but a ``parse``.
+    """
     for attribute, fits, expected in _EXPECTED:
         if not fits(getattr(spider, attribute)):
             raise _wrong(spider, attribute, expected)
@@ -172,7 +176,9 @@ def check(spider: Spider) -> None:
         msgspec.convert(spider.headers, Headers)
     except msgspec.ValidationError as error:
         raise _wrong(spider, "headers", f"a dict of header lines by name ({error})") from None
-    if not spider.seeds and not _is_own(type(spider), "start"):
+    if has_seeds:
+        handler(spider, "parse")
+    elif not spider.seeds and not _is_own(type(spider), "start"):
         raise ConfigError(f"{type(spider).__name__} has nowhere to begin: give it seeds, or its own start()")
     for seed in spider.seeds:
         _check_seed(spider, seed)

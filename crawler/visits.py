@@ -3,50 +3,34 @@
 Nothing here asks the network or the journal; a failure is a result like any other.
 """
 
-import asyncio
 import logging
 import time
-import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from inspect import isawaitable
-from typing import Protocol
 
 from msgspec.structs import replace
 
-from crawler.errors import CrawlerError, FetchError, HandlerError, HttpError, SpiderError
+from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
+from crawler.frontier import Seeds
+from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
 from crawler.items import encode, refined
 from crawler.models import ROBOTS_PRIORITY, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop
-from crawler.response import Door, Requests, Response
+from crawler.requests import MAX_PRIORITY, Requests
+from crawler.response import Response
 from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
 from crawler.spider import Spider, handler
-from crawler.urls import Fingerprints, split
+from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
-SLOW_HANDLER = 0.1
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
-
-
-class PageDoor(Door, Protocol):
-    """A response's door, which holds the handler's deadline: it stands still during an extra fetch."""
-
-    deadline: asyncio.Timeout | None
-
-
-class NotNow(CrawlerError):
-    """Something the page needs is busy for long: it goes back, to be tried again at `due_at`."""
-
-    def __init__(self, due_at: float, why: str = "the host of an extra fetch is busy") -> None:
-        super().__init__(why)
-        self.due_at = due_at
 
 
 class Visitor:
@@ -61,6 +45,7 @@ class Visitor:
         self._fingerprints = Fingerprints(key)
         self._clock = clock
         self._warned: set[str] = set()
+        self._methods: set[str] = set()  # names of handlers that are there
 
     # -- before the fetch
 
@@ -71,9 +56,9 @@ class Visitor:
             return None
         if reason := self.gate.admit(request):
             return reason
-        return "robots" if self.refusal_of_robots(request, robots) else None
+        return "robots" if self.is_forbidden(request, robots) else None
 
-    def refusal_of_robots(self, request: Request, robots: Robots) -> bool:
+    def is_forbidden(self, request: Request, robots: Robots) -> bool:
         """Whether robots.txt forbids a request."""
         if not self.settings.obey_robots or robots is UNREACHABLE:
             return False
@@ -100,6 +85,23 @@ class Visitor:
         """A page that is not asked."""
         return Visit(page, token, State.SKIPPED, reason, ended_at=self._clock())
 
+    def _method(self, name: str) -> Callable[..., object]:
+        try:
+            return handler(self.spider, name)
+        except ConfigError as error:  # the code changed under a running crawl
+            raise HandlerError(str(error)) from error
+
+    def check(self, request: Request) -> None:
+        """Raises HandlerError for a request that cannot be asked or handled: a wrong URL, priority or handler."""
+        if canonical(request.url) != request.url:
+            raise HandlerError(f"{request.url!r} is not a canonical URL: make requests with response.request(…)")
+        if abs(request.priority) > MAX_PRIORITY:
+            raise HandlerError(f"priority {request.priority} is beyond {MAX_PRIORITY:,} either way")
+        for name in (request.handler, request.failed):
+            if name and name not in self._methods:
+                self._method(name)
+                self._methods.add(name)
+
     def put_off(self, page: Page, token: int, error: NotNow) -> Visit:
         """A page that is tried again later, at no cost."""
         return Visit(page, token, State.PENDING, str(error), ended_at=self._clock(), due_at=error.due_at)
@@ -115,7 +117,7 @@ class Visitor:
             error.retry_after = self.retry_after(reply)
             return await self.failed(page, token, error)
         if reply.cut:
-            visit.state, visit.reason = State.SKIPPED, f"content type: {header(reply, 'Content-Type')}"
+            visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
@@ -125,15 +127,19 @@ class Visitor:
     async def handled(self, visit: Visit, response: Response, door: PageDoor) -> Visit:
         """Run the page's handler, and add to the Visit all that it yields; or nothing of it, if it fails."""
         try:
-            function = handler(self.spider, response.requested.handler)
-            items, links = await self._outcome(visit.page, partial(function, response), door)
+            name = response.requested.handler
+            items, links = await self._outcome(visit.page, name, partial(self._method(name), response), door)
         except NotNow as error:
             return self.put_off(visit.page, visit.token, error)
         except FetchError as error:  # of an extra fetch that the handler left alone
-            return await self.failed(visit.page, visit.token, error)
+            return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
-            visit.state, visit.reason, visit.trace = State.FAILED, f"HandlerError: {error}", _trace(error)
-            log.warning("%s failed on %s: %s", response.requested.handler, response.url, error)
+            visit.state, visit.reason, visit.trace = (
+                State.FAILED,
+                f"HandlerError: {escaped(str(error))}",
+                trace_of(error),
+            )
+            log.warning("%s failed on %s: %s", response.requested.handler, response.url, escaped(str(error)))
             return visit
         visit.items, visit.links = items, links
         return visit
@@ -144,7 +150,7 @@ class Visitor:
         chosen = fate(error, page, self.settings, now)
         visit = Visit(
             page, token, chosen.state, f"{error.code}: {error.detail}", error.status or 0, ended_at=now,
-            due_at=chosen.due_at, charged=chosen.charged, ready_at=chosen.host_ready_at,
+            due_at=chosen.due_at, charged=chosen.charged, deferred=not chosen.charged, ready_at=chosen.host_ready_at,
         )  # fmt: skip
         if chosen.state == State.PENDING:
             log.debug("%s will be tried again: %s", page.request.url, error)
@@ -156,11 +162,11 @@ class Visitor:
         if name is None:
             return visit
         try:
-            told = partial(handler(self.spider, name), page.request, error)
-            visit.items, visit.links = await self._outcome(page, told, None)
+            told = partial(self._method(name), page.request, error)
+            visit.items, visit.links = await self._outcome(page, name, told, None)
         except SpiderError as raised:
-            visit.trace = _trace(raised)
-            log.warning("%s failed on %s: %s", name, page.request.url, raised)
+            visit.trace = trace_of(raised)
+            log.warning("%s failed on %s: %s", name, page.request.url, escaped(str(raised)))
         return visit
 
     async def redirected(self, page: Page, token: int, reply: Reply) -> Visit:
@@ -201,49 +207,13 @@ class Visitor:
     # -- what handlers yield
 
     async def _outcome(
-        self, page: Page, called: Callable[[], object], door: PageDoor | None
+        self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link]]:
-        """What a handler yields, refined and packed. What it raises becomes a HandlerError, or passes as our own."""
-        try:
-            yielded = await self._drained(page, called, door)
-            return await self._packed(page, yielded)
-        except (SpiderError, FetchError, NotNow):
-            raise
-        except Exception as error:
-            raise HandlerError(f"{type(error).__name__}: {error}") from error
-
-    async def _drained(self, page: Page, called: Callable[[], object], door: PageDoor | None) -> list[object]:
-        yielded: list[object] = []
-        began = time.perf_counter()
-        outcome = called()
-        if isinstance(outcome, AsyncIterator) or isawaitable(outcome):
-            await self._awaited(outcome, yielded, door)
-            return yielded
-        _collect(outcome, yielded)
-        if (took := time.perf_counter() - began) > SLOW_HANDLER:
-            name, url = page.request.handler, page.request.url
-            log.warning("%s blocked the crawl for %.0f ms on %s", name, took * 1e3, url)
-        return yielded
-
-    async def _awaited(
-        self, outcome: AsyncIterator[object] | Awaitable[object], yielded: list[object], door: PageDoor | None
-    ) -> None:
-        limit = self.settings.handler_timeout
-        try:
-            async with asyncio.timeout(limit) as deadline:
-                if door is not None:
-                    door.deadline = deadline
-                if isinstance(outcome, AsyncIterator):
-                    async for one in outcome:
-                        _collect([one], yielded)
-                else:
-                    _collect(await outcome, yielded)
-        except TimeoutError as error:
-            if deadline.expired():
-                raise HandlerError(f"no end after {limit:g} s") from error
-            raise
-
-    async def _packed(self, page: Page, yielded: list[object]) -> tuple[list[Item], list[Link]]:
+        """What a handler yields, through the pipeline and packed."""
+        limit, began = self.settings.handler_timeout, time.perf_counter()
+        yielded = await drained(called, door, limit)
+        if door is None or door.deadline is None:
+            warn_if_slow(name, page.request.url, began)
         items: list[Item] = []
         links: list[Link] = []
         for one in yielded:
@@ -251,13 +221,23 @@ class Visitor:
                 links += self._followed(one, page)
             elif isinstance(one, Request):
                 links += self._asked(one, page)
-            elif (kept := await refined(one, self.spider.pipeline)) is not None:
+            elif (kept := await self._refined(one)) is not None:
                 items.append(encode(kept))
         return items, links
+
+    async def _refined(self, item: object) -> object | None:
+        pipeline = self.spider.pipeline
+        if not pipeline:
+            return item
+        refining = refined(item, pipeline)
+        (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
+        return kept.item if isinstance(kept, _Kept) else None
 
     def _followed(self, requests: Requests, page: Page) -> Iterable[Link]:
         """Links of a page in bulk: one template, many URLs, nearly all of them known."""
         template = requests.template
+        if template.handler not in self._methods or template.failed:
+            self.check(replace(template, url="http://any/"))
         depth = page.request.depth + 1
         plain = not template.identity
         rest = packed(template)
@@ -271,6 +251,7 @@ class Visitor:
                 self._outside.add(url, 0)
 
     def _asked(self, request: Request, page: Page) -> Iterable[Link]:
+        self.check(request)
         request = replace(request, depth=page.request.depth + 1)
         refusal = None if request.anywhere or request.kind != "page" else self.gate.refusal(request.url)
         if refusal is None:
@@ -285,6 +266,13 @@ class Visitor:
         """Make a seed part of the scope; links that were refused before may come again."""
         if self.gate.let_in(url, moved=moved):
             self._outside = Seen()
+
+    def learn_seeds(self, seeds: Seeds) -> None:
+        """Seeds that other engines have found."""
+        for origin in seeds.hosts:
+            self.let_in(origin + "/")
+        for folder in seeds.folders:
+            self.let_in(folder, moved=True)
 
     def link(self, request: Request, *, seed: bool = False, parent: int | None = None) -> Link:
         """A request on its way into the journal."""
@@ -303,21 +291,17 @@ class Visitor:
                 self.seen.add(link.origin + link.path, link.depth)
 
 
-def _collect(outcome: object, into: list[object]) -> None:
-    """Lay flat what a handler returns: one thing, or an iterable of things and lists of them."""
-    if isinstance(outcome, Mapping | Request | Requests | str | bytes) or not isinstance(outcome, Iterable):
-        outcome = (outcome,)
-    for one in outcome:
-        if isinstance(one, list | tuple) and not hasattr(one, "_fields"):
-            into.extend(one)
-        elif one is not None:
-            into.append(one)
-
-
 def header(reply: Reply, name: str) -> str:
     """A header of an answer, or nothing."""
     return str(reply.headers.get(name, ""))
 
 
-def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
+class _Kept:
+    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
+
+    def __init__(self, item: object) -> None:
+        self.item = item
+
+
+async def _one(refining: Awaitable[object]) -> _Kept:
+    return _Kept(await refining)

@@ -29,9 +29,9 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "complete", "host", "in_flight", "is_outranked", "is_parked", "is_sending", "not_before",
-        "open_visits", "origin", "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_why", "sent_at",
-        "token", "urgent",
+        "armed", "complete", "host", "in_flight", "is_outranked", "is_pace_stored", "is_parked", "is_sending",
+        "not_before", "open_visits", "origin", "pace", "pages", "ready_at", "refilling", "robots", "robots_at",
+        "robots_until", "robots_why", "sent_at", "token", "urgent",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -43,6 +43,7 @@ class Lane(Generic[Ticket]):
         self.sent_at = -math.inf
         self.robots = robots
         self.robots_at = 0.0  # epoch seconds: when the last robots.txt was fetched, though it may be out of date
+        self.robots_until = math.inf  # epoch seconds: it runs out
         self.robots_why = ""  # it could not be had
         self.pages: list[tuple[int, int, Page]] = []
         self.urgent: deque[Ticket] = deque()
@@ -52,6 +53,7 @@ class Lane(Generic[Ticket]):
         self.refilling = False
         self.armed = False
         self.is_outranked = False  # the journal has a page that goes before the last one held
+        self.is_pace_stored = False  # the journal knows its delay, should this engine die
         self.is_parked = False  # not to be asked at all before `not_before`
         self.is_sending = False
         self.not_before = 0.0  # epoch seconds: what the host waits for elsewhere, such as its robots.txt
@@ -71,9 +73,13 @@ class Lane(Generic[Ticket]):
         """Whether it has something that may be asked; without a verdict on robots that is robots.txt alone."""
         if self.is_parked:
             return False
-        if self.pages and (self.robots is not None or self.pages[0][2].request.kind == "robots"):
-            return True
-        return bool(self.urgent) and self.robots is not None
+        return bool(self.pages) and (self.robots is not None or self.pages[0][2].request.kind == "robots")
+
+    @property
+    def may_hurry(self) -> bool:
+        """Whether an urgent request may go out as far as the host's places and robots.txt are concerned."""
+        has_place = self.in_flight < self.pace.concurrency and not self.is_sending
+        return has_place and self.robots is not None and not self.is_parked
 
     @property
     def is_stuck(self) -> bool:
@@ -90,7 +96,10 @@ class Workbench(Generic[Ticket]):
     def __init__(self) -> None:
         self.lanes: dict[int, Lane[Ticket]] = {}
         self.by_origin: dict[str, Lane[Ticket]] = {}
+        self.in_flight = 0
+        self._hurried: dict[int, Lane[Ticket]] = {}
         self._due: list[tuple[float, int, Lane[Ticket]]] = []
+        self._due_robots: list[tuple[float, int, Lane[Ticket]]] = []
         self._turns = count()
 
     def open(self, lane: Lane[Ticket]) -> None:
@@ -111,43 +120,60 @@ class Workbench(Generic[Ticket]):
     def hurry(self, lane: Lane[Ticket], ticket: Ticket) -> None:
         """Queue something that goes before the host's pages."""
         lane.urgent.append(ticket)
-        self.arm(lane)
+        self._hurried[lane.host] = lane
+
+    def calm(self, lane: Lane[Ticket]) -> list[Ticket]:
+        """Take back what was queued by `hurry` and has not had its turn."""
+        tickets = list(lane.urgent)
+        lane.urgent.clear()
+        return tickets
 
     def arm(self, lane: Lane[Ticket]) -> None:
         """Put the host among those that wait for their time, if it may be asked anything."""
         if lane.armed or lane.is_sending or lane.in_flight >= lane.pace.concurrency or not lane.may_send:
             return
         lane.armed = True
-        heappush(self._due, (lane.ready_at, next(self._turns), lane))
+        first = lane.pages[0][2].request.kind == "robots"
+        heappush(self._due_robots if first else self._due, (lane.ready_at, next(self._turns), lane))
 
-    def take(self, now: float) -> tuple[Lane[Ticket], Page | Ticket] | None:
-        """The next thing to ask, if one is due. Its host counts as asked until `done`."""
-        due = self._due
+    def take(self, now: float, *, robots_only: bool = False) -> tuple[Lane[Ticket], Page] | None:
+        """The next page to ask for, if one is due: robots.txt before all others. Its host is asked until `done`."""
+        taken = self._take_from(self._due_robots, now)
+        return taken if taken or robots_only else self._take_from(self._due, now)
+
+    def _take_from(self, due: list[tuple[float, int, Lane[Ticket]]], now: float) -> tuple[Lane[Ticket], Page] | None:
         while due and due[0][0] <= now:
             lane = heappop(due)[2]
             lane.armed = False
-            if self.lanes.get(lane.host) is not lane or not lane.may_send:
+            if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.pace.concurrency:
                 continue
-            if lane.ready_at > now:  # it was told to wait longer while it stood in the heap
+            if lane.is_sending or lane.ready_at > now:  # told to wait while it stood in the heap
                 self.arm(lane)
                 continue
-            return lane, self._start(lane, now)
+            page = heappop(lane.pages)[2]
+            lane.open_visits.add(page.seq)
+            self._start(lane, now)
+            return lane, page
         return None
 
-    def _start(self, lane: Lane[Ticket], now: float) -> Page | Ticket:
+    def take_ticket(self, now: float) -> tuple[Lane[Ticket], Ticket] | None:
+        """What goes before all pages, if one of its hosts may be asked; counted as `take` counts."""
+        for host, lane in list(self._hurried.items()):
+            if not lane.urgent:
+                del self._hurried[host]
+            elif lane.may_hurry and lane.ready_at <= now:
+                self._start(lane, now)
+                return lane, lane.urgent.popleft()
+        return None
+
+    def _start(self, lane: Lane[Ticket], now: float) -> None:
+        self.in_flight += 1
         lane.in_flight += 1
         if lane.pace.delay:
             lane.is_sending = True  # the pause counts from the moment the request is written
         else:
             lane.ready_at = now  # so that hosts without a pause take turns
-        if lane.urgent and lane.robots is not None:
-            ticket = lane.urgent.popleft()
-            self.arm(lane)
-            return ticket
-        page = heappop(lane.pages)[2]
-        lane.open_visits.add(page.seq)
         self.arm(lane)
-        return page
 
     def sent(self, lane: Lane[Ticket], now: float) -> None:
         """The request is being written: the host's pause begins."""
@@ -156,10 +182,12 @@ class Workbench(Generic[Ticket]):
         lane.is_sending = False
         self.arm(lane)
 
-    def done(self, lane: Lane[Ticket]) -> None:
+    def done(self, lane: Lane[Ticket], *, was_sent: bool) -> None:
         """The answer is there, or there will be none: the host's place is free."""
+        self.in_flight -= 1
         lane.in_flight -= 1
-        lane.is_sending = False
+        if not was_sent:
+            lane.is_sending = False
         self.arm(lane)
 
     def slow_down(self, lane: Lane[Ticket], pace: Pace) -> None:
@@ -173,13 +201,16 @@ class Workbench(Generic[Ticket]):
 
     def close(self, lane: Lane[Ticket]) -> None:
         """Stop working for a host."""
+        self._hurried.pop(lane.host, None)
         if self.lanes.get(lane.host) is lane:
             del self.lanes[lane.host], self.by_origin[lane.origin]
 
     @property
     def next_at(self) -> float | None:
         """When the next host is due; None when none waits."""
-        return self._due[0][0] if self._due else None
+        times = [lane.ready_at for lane in self._hurried.values() if lane.urgent and lane.may_hurry]
+        times += [due[0][0] for due in (self._due, self._due_robots) if due]
+        return min(times, default=None)
 
     def hungry(self) -> Iterator[Lane[Ticket]]:
         """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""

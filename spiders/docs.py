@@ -14,7 +14,7 @@ class Docs(Spider):
         self.scope = Scope.below(start)
 
     def parse(self, response: Response) -> Iterator[object]:
-        if not response.headers.get("Content-Type", "").startswith("text/html"):
+        if not response.is_html:
             return  # sources and the like, which pages link to
         yield response.follow("a")
         content = next(iter(response.css("main, [role=main]")), response.node)

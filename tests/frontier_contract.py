@@ -1,6 +1,7 @@
 """What every frontier promises. A backend's tests subclass `FrontierContract` and say how to open one."""
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -41,13 +42,13 @@ class Desk:
         await self.frontier.add([self.link(url, depth) for url in urls])
 
     async def lease(self, hosts: int = 10, batch: int = 100) -> list[Lease]:
-        return await self.frontier.lease(Want(hosts, batch, 10.0))
+        return list((await self.frontier.lease(Want(hosts, batch, 10.0))).leases)
 
     async def lease_one(self) -> Lease:
         (lease,) = await self.lease()
         return lease
 
-    def visit(self, lease: Lease, page: Page | None = None, **facts: object) -> Visit:
+    def visit(self, lease: Lease, page: Page | None = None, **facts: Any) -> Visit:
         chosen = page or lease.pages[0]
         return Visit(chosen, lease.token, facts.pop("state", State.DONE), ended_at=self.now(), **facts)
 
@@ -120,9 +121,10 @@ class FrontierContract:
         (lease,) = await desk.lease(batch=3)
         assert not lease.complete
         held = [page.seq for page in lease.pages]
-        (more,) = await desk.frontier.lease(Want(0, 0, 10.0, {lease.host: (held, 4)}))
+        (more,) = (await desk.frontier.lease(Want(0, 0, 10.0, {lease.host: (held, 4)}))).leases
         assert urls(more) == [f"http://a.test/{n}" for n in range(3, 7)]
-        (rest,) = await desk.frontier.lease(Want(0, 0, 10.0, {lease.host: (held + [p.seq for p in more.pages], 50)}))
+        held += [page.seq for page in more.pages]
+        (rest,) = (await desk.frontier.lease(Want(0, 0, 10.0, {lease.host: (held, 50)}))).leases
         assert urls(rest) == [f"http://a.test/{n}" for n in range(7, 10)]
         assert rest.complete
 
@@ -240,8 +242,15 @@ class FrontierContract:
         moved = [structs.replace(desk.link(f"http://c.test/{n}", seed=True), parent=1) for n in ("x/y?z/", "x/", "w/")]
         await desk.frontier.add(moved)
         run = await desk.frontier.begin(JOB, fresh=False)
-        assert run.seed_hosts == ("http://a.test", "http://c.test")
-        assert sorted(run.seed_folders) == ["http://c.test/w/", "http://c.test/x/"]
+        assert run.seeds.hosts == ("http://a.test", "http://c.test")
+        assert sorted(run.seeds.folders) == ["http://c.test/w/", "http://c.test/x/"]
+
+    async def test_a_run_that_is_over(self, desk: Desk) -> None:
+        """Nothing is leased from or added to a run that has ended."""
+        await desk.frontier.finish("finished")
+        await desk.add("http://a.test/")
+        assert await desk.lease() == []
+        assert (await desk.frontier.counts()).pending == 0
 
     async def test_robots_are_kept(self, desk: Desk) -> None:
         """A robots.txt comes with its host's lease, byte for byte."""
@@ -263,9 +272,10 @@ class FrontierContract:
 
     async def test_hosts_wanted_by_name(self, desk: Desk) -> None:
         """A host can be leased for an extra fetch though it has no page."""
-        (lease,) = await desk.frontier.lease(Want(0, 0, 10.0, origins=("http://new.test",)))
+        want = Want(0, 0, 10.0, origins=("http://new.test",))
+        (lease,) = (await desk.frontier.lease(want)).leases
         assert (lease.origin, lease.pages) == ("http://new.test", [])
-        assert await desk.frontier.lease(Want(0, 0, 10.0, origins=("http://new.test",))) == []
+        assert (await desk.frontier.lease(want)).leases == []
         await desk.release(lease)
 
     async def test_handlers_that_pending_pages_need(self, desk: Desk) -> None:

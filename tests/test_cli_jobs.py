@@ -28,7 +28,7 @@ async def begun(folder: Path, pages: int = 4) -> tuple[SqliteFrontier, Lease]:
     frontier = SqliteFrontier(folder / "job.db")
     await frontier.begin(JobFacts("quotes", {"tag": "love"}), fresh=False)
     await frontier.add([Link(ORIGIN, n, f"/{n}", 0, 0) for n in range(pages)])
-    (lease,) = await frontier.lease(Want(1, pages, 10.0))
+    (lease,) = (await frontier.lease(Want(1, pages, 10.0))).leases
     return frontier, lease
 
 

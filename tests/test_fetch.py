@@ -266,12 +266,18 @@ async def test_refused_connection() -> None:
 
 TIMEOUTS: dict[str, tuple[list[object], dict[str, Any], str]] = {
     "headers": ([1], {}, "header block within 0.2 s"),
+    "headers, after a longer limit": ([1], {"connect_timeout": 5.0}, "header block within 0.2 s"),
     "half a header": ([OK + b"X-", 1], {}, "header block within 0.2 s"),
     "endless 1xx": ([b"HTTP/1.1 100 Continue\r\n\r\n", 0.1] * 9, {}, "header block within 0.2 s"),
     "gap": ([OK + b"Content-Length: 10\r\n\r\nhel", 1], {}, "nothing more of the body for 0.2 s"),
     "gap in an encoded body": ([OK + b"Content-Encoding: gzip\r\n\r\n", 1], {}, "nothing more of the body for 0.2 s"),
     "total": ([OK + b"\r\n", *([b"x" * 600, 0.05] * 20)], {"total_timeout": 0.3}, "whole answer took over 0.3 s"),
     "rate": ([OK + b"\r\n", *([b"x", 0.05] * 20)], {"min_rate": 500}, "under 500 bytes/s over 0.3 s"),
+    "rate, before the gap": (
+        [OK + b"\r\nx", 1],
+        {"min_rate": 500, "read_timeout": 5.0},
+        "under 500 bytes/s over 0.3 s",
+    ),
     "rate after a burst": (
         [OK + b"\r\n" + b"x" * 1000, *([b"x", 0.05] * 30)],
         {"min_rate": 500},
@@ -688,6 +694,22 @@ async def test_name_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
         await asyncio.gather(*[get(opened, server.url(host="a.example")) for _ in range(8)])
         await get(opened, server.url(host="a.example"))
     assert names.asked == ["a.example"]
+
+
+async def test_lookup_outlives_who_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When one of those who wait for a name is cancelled, the others still get it."""
+    may_answer = threading.Event()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))]
+    Names(monkeypatch, lambda host: may_answer.wait(10) and found)
+    resolver = dns.Resolver({})
+    first, second = (asyncio.ensure_future(resolver.resolve("a.example")) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    may_answer.set()
+    assert [one["host"] for one in await second] == ["127.0.0.1"]
+    await resolver.close()
 
 
 async def test_mute_name_server(monkeypatch: pytest.MonkeyPatch) -> None:

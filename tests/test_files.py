@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from email.utils import formatdate
@@ -17,8 +18,9 @@ from aiohttp import web
 
 from crawler.errors import CrawlerError, HttpError, StorageFull, StoreUnavailable, TruncatedBody
 from crawler.fetch import Fetcher
-from crawler.files import Answer, FileStore, file_name
-from crawler.files.part import BLOCK_SIZE
+from crawler.files import Answer, FileStore, file_name, part
+from crawler.files.folder import lock
+from crawler.files.part import BLOCK_SIZE, HashedFile
 from crawler.models import FileRecord, Request
 from crawler.settings import Settings
 
@@ -37,11 +39,14 @@ class Source:
         self.headers = {"ETag": '"v1"'}
         self.cut: int | None = None  # the next answer stops after so many bytes
         self.ranges = "right"
+        self.failing: set[int] = set()  # the numbers of requests that end in a 503
         self.pause = 0.0  # after each 64 KiB
         self.seen: list[Mapping[str, str]] = []
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         self.seen.append(request.headers)
+        if len(self.seen) in self.failing:
+            return web.Response(status=503)
         start = self._start(request.headers)
         if start is None:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{len(self.data)}"})
@@ -49,12 +54,14 @@ class Source:
         if start:
             shown = 0 if self.ranges == "wrong" else start
             response.headers["Content-Range"] = f"bytes {shown}-{len(self.data) - 1}/{len(self.data)}"
-        response.content_length = len(self.data) - start
+        end = len(self.data) if self.cut is None else self.cut
+        if start and self.ranges == "short":
+            end = (start + end) // 2
+        response.content_length = (len(self.data) if self.cut else end) - start
         if self.ranges == "chunked":
             response.content_length = None
         await response.prepare(request)
         cut, self.cut = self.cut, None
-        end = len(self.data) if cut is None else cut
         for at in range(start, end, 1 << 16):
             await response.write(self.data[at : min(at + (1 << 16), end)])
             await asyncio.sleep(self.pause)
@@ -197,6 +204,7 @@ async def test_again_in_the_same_run(source: Source, job: Job) -> None:
     await job.get(source.url)
     await job.get(source.url)
     assert job.path(source.url).read_bytes() == DATA
+    assert job.names() == [file_name(source.url)]
     source.data, source.headers = OTHER, {"ETag": '"v2"'}
     await job.get(source.url)
     assert job.path(source.url).read_bytes() == OTHER
@@ -296,6 +304,28 @@ async def test_range_beyond_the_end_starts_over_once(source: Source, job: Job) -
     assert job.path(source.url).read_bytes() == OTHER[:1000]
 
 
+async def test_part_that_is_of_no_use_is_forgotten(source: Source, job: Job) -> None:
+    """What the server cannot go on with is dropped, even if the request for all of it then fails."""
+    await _cut(source, job)
+    source.data, source.failing = OTHER[:1000], {3}
+    with pytest.raises(HttpError):
+        await job.get(source.url)
+    await job.get(source.url)
+    assert ["Range" in headers for headers in source.seen] == [False, True, False, False]
+    assert job.path(source.url).read_bytes() == OTHER[:1000]
+
+
+async def test_range_that_is_cut_short(source: Source, job: Job) -> None:
+    """A server that gives less than was asked for, and says so, is asked for the rest by the next try."""
+    await _cut(source, job)
+    source.ranges = "short"
+    with pytest.raises(TruncatedBody, match=f"of {len(DATA)} bytes"):
+        await job.get(source.url)
+    source.ranges = "right"
+    await job.get(source.url)
+    assert job.path(source.url).read_bytes() == DATA
+
+
 async def test_range_that_is_always_refused(source: Source, job: Job) -> None:
     """A server that answers 416 to everything has failed, after two requests."""
     await _cut(source, job)
@@ -339,7 +369,9 @@ async def test_only_strong_validators_resume(
     assert job.path(source.url).read_bytes() == DATA
 
 
-@pytest.mark.parametrize("notes", [b"", b"{", b'{"url": "https://b.example/"}', b"\xff" * 100_000, None])
+@pytest.mark.parametrize(
+    "notes", [b"", b"{", b'{"url":"https://b.example/","validator":"\\"v1\\""}', b"\xff" * 100_000, None]
+)
 async def test_part_of_unknown_origin_is_not_used(notes: bytes | None, source: Source, job: Job) -> None:
     """What there is counts only if it is known which version of which URL it is of."""
     await _cut(source, job)
@@ -390,6 +422,26 @@ async def _nothing() -> AsyncIterator[bytes]:
         yield chunk
 
 
+async def test_cancelling_waits_for_the_thread(source: Source, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that is cancelled has ended only when no thread works on its file any more."""
+    await _cut(source, job)
+    began, may_end, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def hash_slowly(file: HashedFile) -> None:
+        began.set()
+        may_end.wait(10)
+        ended.set()
+
+    monkeypatch.setattr(HashedFile, "hash_rest", hash_slowly)
+    task = asyncio.ensure_future(job.get(source.url))
+    await asyncio.to_thread(began.wait, 10)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.1, may_end.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended.is_set()
+
+
 # Other processes, full disks, traps
 
 CHILD = """
@@ -438,9 +490,9 @@ async def test_killed_writer(source: Source, job: Job) -> None:
     """A writer that is killed leaves a part that the next one goes on with at once."""
     source.pause = 0.02
     child = await _child(job, source.url)
-    part = job.path(source.url, more=".part")
+    path = job.path(source.url, more=".part")
     async with asyncio.timeout(20):
-        while not part.exists() or not part.stat().st_size:  # noqa: ASYNC110  # another process writes it
+        while not path.exists() or not path.stat().st_size:  # noqa: ASYNC110  # another process writes it
             await asyncio.sleep(0.01)
     with pytest.raises(StoreUnavailable, match="another process"):
         await job.get(source.url)
@@ -465,6 +517,21 @@ async def test_two_writers(source: Source, job: Job) -> None:
         assert path.read_bytes() == b"theirs"
     assert not source.seen
     await job.get(source.url)
+    assert job.path(source.url).read_bytes() == DATA
+
+
+async def test_part_that_is_published_meanwhile(source: Source, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between opening and locking a part another process may finish it: then it is no longer ours to write."""
+    published = job.folder / "published"
+
+    def finish_first(file: HashedFile, path: Path) -> None:
+        if not published.exists():
+            path.rename(published)
+        lock(file, path)
+
+    monkeypatch.setattr(part, "lock", finish_first)
+    await job.get(source.url)
+    assert published.read_bytes() == b""
     assert job.path(source.url).read_bytes() == DATA
 
 

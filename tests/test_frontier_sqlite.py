@@ -39,12 +39,25 @@ class TestSqliteFile(FrontierContract):
         await desk.add("http://a.test/")
         lease = await desk.lease_one()
         want = Want(10, 10, 10.0)
-        assert await other.lease(want) == []
+        assert (await other.lease(want)).leases == []
         assert await other.renew() == 0
         await desk.release(lease)
-        assert len(await other.lease(want)) == 1
+        assert len((await other.lease(want)).leases) == 1
         await other.close()
         assert len(await desk.lease()) == 1
+
+    async def test_seeds_of_others(self, desk: Desk) -> None:
+        """An engine learns of seeds that another has added, once; of its own it knows."""
+        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        await other.begin(JOB, fresh=False)
+        await desk.frontier.add([desk.link("http://a.test/", seed=True)])
+        want = Want(0, 1, 10.0)
+        assert (await desk.frontier.lease(want)).seeds is None
+        seeds = (await other.lease(want)).seeds
+        assert seeds is not None
+        assert seeds.hosts == ("http://a.test",)
+        assert (await other.lease(want)).seeds is None
+        await other.close()
 
     async def test_fresh_needs_the_job_for_itself(self, desk: Desk) -> None:
         """A job that runs is not started over."""
@@ -63,7 +76,7 @@ async def main():
     frontier = SqliteFrontier(sys.argv[1])
     await frontier.begin(JobFacts("books"), fresh=False)
     await frontier.add([Link("http://a.test", 1, "/", 0, 0)])
-    assert await frontier.lease(Want(1, 1, 10.0))
+    assert (await frontier.lease(Want(1, 1, 10.0))).leases
     print("leased", flush=True)
     time.sleep(60)
 asyncio.run(main())
@@ -81,7 +94,7 @@ async def test_the_hosts_of_a_killed_engine_are_free_at_once(tmp_path: Path) -> 
     child.stdout.close()
     frontier = SqliteFrontier(journal, default_delay=5.0)
     await frontier.begin(JobFacts("books"), fresh=False)
-    (lease,) = await frontier.lease(Want(1, 1, 10.0))
+    (lease,) = (await frontier.lease(Want(1, 1, 10.0))).leases
     assert lease.pages
     assert 3.0 < lease.ready_at - journal.stat().st_mtime < 6.0
     await frontier.close()

@@ -114,8 +114,82 @@ def test_text_is_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("markup", "expected"),
     [
+        ("<p>a</p><p>b</p>", "a b"),
+        ("a<div>b</div>c", "a b c"),
+        ("<span><div>a</div></span>b<span><i><div>c</div></i></span>", "a b c"),
+        ("<a><div>a</div></a><a><div>b</div></a>", "a b"),
+        ("<div><div><div>a</div></div></div>b", "a b"),
+        ("x<br>y<br/>z<hr>w", "x y z w"),
+        ("<ul><li>1<li>2<ul><li>3</ul>4</ul><ol><li>5</ol>", "1 2 3 4 5"),
+        ("<dl><dt>a<dd>b</dl>c", "a b c"),
+        ("<select><option>1<option>2</select>", "1 2"),
+        ("<table><caption>t</caption><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table>", "t a b 1 2"),
+        ("<details><summary>a</summary>b</details><figure>c<figcaption>d</figcaption></figure>", "a b c d"),
+        ("<search>a</search><section>b</section><nav>c</nav><pre>d\n e</pre>f", "a b c d e f"),
+        ("a<p></p>b", "a b"),
+    ],
+)
+def test_text_keeps_blocks_apart(markup: str, expected: object) -> None:
+    """Blocks, cells, items and broken lines do not run into one another, whatever inline elements lie in between."""
+    assert node(markup).text("body") == expected
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        ("<b>H</b>ello", "Hello"),
+        ("<span>£</span>12<sup>.50</sup>", "£12.50"),
+        ("<td>1<sup>2</sup></td>", "12"),
+        ("<p><i>a</i><b><u>b</u>c</b></p>", "abc"),
+        ("long<wbr>word, sh&shy;y", "longword, sh\xady"),
+        ("a<!-- <p> -->b<img alt=x>c<input value=y>d", "abcd"),
+        ("<my-price>1</my-price><my-cents>.50</my-cents>", "1.50"),
+        ("<svg><text>a</text></svg>b", "ab"),
+        ("a<p hidden>b</p>", "a b"),
+    ],
+)
+def test_text_puts_nothing_between_inline_elements(markup: str, expected: object) -> None:
+    """What stands on one line in a browser is one word here too."""
+    assert node(markup).text("body") == expected
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        ("<title>T</title><style>s{}</style>a", "a"),
+        ("a<title>T</title>b<svg><title>T<b>T</b></title></svg>c", "abc"),
+        ("a<iframe><p>no frames</iframe><noframes><p>none</noframes><noembed><i></noembed>b", "ab"),
+        ("a<video>too old<p>a browser</p></video><canvas>c</canvas><audio>d</audio>b", "ab"),
+        ("<input list=l><datalist id=l><option>a</datalist>b", "b"),
+        ("<ruby>漢<rp>(</rp><rt>kan</rt><rp>)</rp></ruby>", "漢kan"),
+        ("a<template><p>b<template>c</template></template>d", "ad"),
+        ("a<noscript>b<p>c</noscript>", "ab c"),
+        ("<textarea>a\n<p></textarea>", "a <p>"),
+    ],
+)
+def test_text_is_what_a_page_shows(markup: str, expected: object) -> None:
+    """The text of a page is what a browser without scripts shows: no title, no fallbacks, but noscript."""
+    assert node(markup).text() == expected
+
+
+def test_text_of_what_is_hidden_can_be_had() -> None:
+    """Whoever selects an element that is not shown gets what is in it."""
+    page = node("<title> The  Title </title><svg><title>I<b>con</b></title></svg><iframe>x</iframe>")
+    assert [found.text() for found in page.css("title")] == ["The Title", "Icon"]
+    assert page.text("iframe") == "x"
+
+
+def test_text_of_a_page_of_any_depth() -> None:
+    """A hundred thousand elements, side by side or one in another, have their text read without recursion."""
+    assert node("<p>a" * 100_000).text("body") == " ".join("a" * 100_000)
+    assert node("<div>a</div>" + "<span>b" * 100_000).text("body") == "a " + "b" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
         ("<div>a<script>var x</script>b</div>", "ab"),
-        ("<div>a<p>b<i>c<style>x{}</style>d</i>e</p>f<script>y</script></div><script>z</script>", "abcdef"),
+        ("<div>a<p>b<i>c<style>x{}</style>d</i>e</p>f<script>y</script></div><script>z</script>", "a bcde f"),
         ("<div>a<!-- hidden --><script>1</script><!-- hidden -->b</div>", "ab"),
         ("<div><script>1</script></div>", ""),
         ("<div>a<template><script>1</script>t</template>b</div>", "ab"),

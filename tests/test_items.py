@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from crawler import items
 from crawler.items import Step, encode, is_item, refined
 from crawler.models import Item, Request
-from crawler.response import Requests
+from crawler.requests import Requests
 
 
 @dataclass

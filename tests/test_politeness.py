@@ -1,5 +1,7 @@
 """What failures mean, and how long everyone waits: tables."""
 
+from typing import Any
+
 import pytest
 
 from crawler.errors import (
@@ -32,7 +34,7 @@ from crawler.settings import Settings, merged
 NOW = 1_784_000_000.0
 
 
-def page(attempts: int = 0, deferrals: int = 0, **request: object) -> Page:
+def page(attempts: int = 0, deferrals: int = 0, **request: Any) -> Page:
     return Page(1, 1, Request("http://a.test/", **request), attempts, deferrals)
 
 

@@ -1,7 +1,6 @@
 """A page in a handler's hands, without a crawl around it: reading, links, and the requests that it yields."""
 
-import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any, assert_type
 import pytest
 
 from crawler.errors import HandlerError, SelectorError
-from crawler.models import Request, packed, unpacked
-from crawler.response import File, Options, Requests, Response
+from crawler.models import Request
+from crawler.requests import Requests
+from crawler.response import File, Response
 from crawler.urls import Joiner
 
 URL = "https://books.example/list/index.html"
@@ -60,26 +60,6 @@ def page(
     )
 
 
-class Books:
-    """As much of a spider as `to=` looks at."""
-
-    seeds = ()
-
-    def book(self, response: Response) -> None: ...
-
-    def gone(self, request: Request, error: Exception) -> None: ...
-
-    @staticmethod
-    def static(response: Response) -> None: ...
-
-
-class Special(Books):
-    def book(self, response: Response) -> None: ...
-
-    def refer(self) -> Request:
-        return page().request("/", to=super().book)
-
-
 # -- reading
 
 
@@ -107,7 +87,8 @@ def test_reading_verbs() -> None:
     assert response.attr("img", "src") == "cover.jpg"
     assert response.text("h1", default=None) is None
     assert response.attr("h1", "id", default="x") == "x"
-    assert response.node.text().startswith("ShelfHome Winter Pears£3.50 Salt and Rain")
+    assert response.text("title") == "Shelf"
+    assert response.node.text().startswith("Home Winter Pears £3.50 Salt and Rain")
     with pytest.raises(SelectorError, match=URL):
         response.text("h1")
 
@@ -219,10 +200,50 @@ def test_links_honour_the_base_element(base: str, href: str, expected: str) -> N
     assert response.request(href).url == expected
 
 
-def test_only_html_has_a_base() -> None:
-    """In JSON or plain text a base element is somebody's words."""
-    response = page('{"text": "<base href=/x/>"}', content_type="application/json")
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        ("text/html", b"", True),
+        (" Text/HTML ; charset=utf-8", b'{"a": 1}', True),
+        ("application/xhtml+xml", b"<?xml version='1.0'?><html/>", True),
+        ("text/plain", b"<!doctype html>", False),
+        ("application/json", b'"<p>"', False),
+        ("application/xml", b"<html>", False),
+        ("image/svg+xml", b"<svg>", False),
+        ("", b"<!DOCTYPE html><p>", True),
+        ("", b"\n <!-- hello --><p>", True),
+        ("", b"\xef\xbb\xbf\r\n<HTML>", True),
+        ("", "<ul><li>".encode("utf-16"), True),
+        ("", b"<?xml version='1.0' encoding='utf-8'?>\n<!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0//EN'>", True),
+        ("", b"<?xml version='1.0'?><html xmlns='http://www.w3.org/1999/xhtml'>", True),
+        ("", b"<?xml version='1.0'?><rss><channel>", False),
+        ("", b"Hello <a href=/x>you</a>", False),
+        ("", b"<ann@books.example> wrote:", False),
+        ("", b'{"a": "<p>"}', False),
+        ("", b"%PDF-1.7", False),
+        ("", b"", False),
+    ],
+)
+def test_is_html(content_type: str, body: bytes, expected: object) -> None:
+    """A response is HTML if its Content-Type says so; without one, if its body begins like it."""
+    assert page(body, content_type=content_type).is_html is expected
+    if not content_type:
+        headers: dict[str, str] = {}
+        assert Response(Request(URL), url=URL, status=200, headers=headers, body=body, door=Door()).is_html is expected
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/json", "application/rss+xml", "text/xml"])
+def test_only_html_has_links(content_type: str) -> None:
+    """In JSON, XML or plain text links and base elements are somebody's words; selectors still find what is there."""
+    response = page(f'<base href="/x/">{LISTING}', content_type=content_type)
+    assert response.links() == []
+    assert [list(response.follow(selector)) for selector in ("a", "li.next a", "img::attr(src)")] == [[], [], []]
     assert response.request("a").url == "https://books.example/list/a"
+    assert response.css("li.next a::attr(href)").get() == "?page=2"
+    with pytest.raises(SelectorError, match=r"for a URL use response\.request\("):
+        response.follow("/list")
+    with pytest.raises(HandlerError, match="priority='high'"):
+        response.follow("a", priority="high")  # type: ignore[arg-type]  # what a type checker would have found
 
 
 def test_links_are_limited() -> None:
@@ -300,181 +321,7 @@ def test_a_page_of_links_makes_no_requests_until_it_is_looked_at() -> None:
     assert requests.template == Request("", handler="book", depth=1)
 
 
-# -- request, download, fetch
-
-
-def test_request_is_by_default_for_the_running_handler() -> None:
-    """A request is one link deeper, for the handler that is running, and its URL may be relative."""
-    response = page(request=Request(URL, handler="shelf", depth=4))
-    assert response.request("x.html#top") == Request("https://books.example/list/x.html", handler="shelf", depth=5)
-
-
-def test_request_options() -> None:
-    """All that may be said of a request is in it, and survives the journal."""
-    books = Books()
-    request = page().request(
-        "/buy",
-        to=books.book,
-        failed=books.gone,
-        method="put",
-        headers={"X-Shelf": "3"},
-        body=b"\x00\xff",
-        data={"seen": [1, None, {"a": "ä"}]},
-        priority=-3,
-        key="buy 3",
-        accept=["image/PNG", "application/pdf"],
-        statuses={410, 404},
-        anywhere=True,
-        retry=True,
-    )
-    assert request == Request(
-        "https://books.example/buy",
-        handler="book",
-        failed="gone",
-        method="PUT",
-        headers={"X-Shelf": "3"},
-        body=b"\x00\xff",
-        data={"seen": [1, None, {"a": "ä"}]},
-        priority=-3,
-        depth=1,
-        key="buy 3",
-        accept=("application/pdf", "image/png"),
-        statuses=(404, 410),
-        anywhere=True,
-        retry=True,
-    )
-    assert unpacked(request.url, 1, -3, packed(request)) == request
-
-
-def test_options_of_none_are_as_if_not_given() -> None:
-    """Passing None is the same as not passing it, so that authors can hand their own options on."""
-    options: Options = {"to": None, "data": None, "headers": None, "method": None, "json": None, "failed": None}
-    assert page().request("/x", **options) == page().request("/x")
-
-
-def test_json_of_a_request() -> None:
-    """json= is the body with its Content-Type, unless the author names another, and makes the method POST."""
-    request = page().request("/search", json={"q": "pears"})
-    assert (request.method, request.body) == ("POST", b'{"q":"pears"}')
-    assert request.headers == {"Content-Type": "application/json"}
-    own = page().request("/search", json=[1], method="QUERY", headers={"content-type": "application/x+json"})
-    assert (own.method, own.headers) == ("QUERY", {"content-type": "application/x+json"})
-    assert page().request("/search", body=b"q=pears").method == "POST"
-
-
-def test_data_is_a_copy() -> None:
-    """Data changed after the request was made does not change the request."""
-    data = {"pages": [1]}
-    request = page().request("/x", data=data)
-    data["pages"].append(2)
-    assert request.data == {"pages": [1]}
-
-
-@pytest.mark.parametrize("to", [Books().book, "book"])
-def test_to_is_a_method_or_its_name(to: Callable[..., object] | str) -> None:
-    """A handler is stored by its name."""
-    assert page().request("/x", to=to).handler == page().follow(to=to)[0].handler == "book"
-
-
-def function(response: Response) -> None: ...
-
-
-def decorated(handler: Callable[[Any, Response], None]) -> Callable[[Any, Response], None]:
-    def inner(self: Any, response: Response) -> None:
-        handler(self, response)
-
-    return inner
-
-
-class Odd(Books):
-    @decorated
-    def shelf(self, response: Response) -> None: ...
-
-
-@pytest.mark.parametrize(
-    "to",
-    [
-        lambda response: None,
-        function,
-        Books.book,
-        Books().static,
-        Odd().shelf,
-        [].append,
-        "not a name",
-        "",
-        3,
-    ],
-)
-def test_to_must_be_found_again_by_its_name(to: Any) -> None:
-    """What a later process could not find by name is refused, and shown."""
-    with pytest.raises(HandlerError, match="a method of the spider") as caught:
-        page().follow("a", to=to)
-    assert str(caught.value).startswith(f"to={to!r}"[:100])
-
-
-def test_to_a_parents_method_that_is_overridden() -> None:
-    """super().book cannot be told from self.book by name, so it is refused."""
-    with pytest.raises(HandlerError, match="a method of the spider"):
-        Special().refer()
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"data": {"at": dt.date(2026, 1, 1)}},
-        {"data": {1: "one"}},
-        {"data": (1, 2)},
-        {"data": float("nan")},
-        {"data": b"bytes"},
-        {"data": object()},
-        {"json": object()},
-        {"body": "text"},
-        {"method": "GET /"},
-        {"method": 3},
-        {"headers": {"X-Shelf": "3\r\nHost: evil.example"}},
-        {"headers": {"X Shelf": "3"}},
-        {"headers": {"X-Shelf": 3}},
-        {"headers": "X-Shelf: 3"},
-        {"priority": "high"},
-        {"priority": 1 << 40},
-        {"priority": 1.5},
-        {"key": ""},
-        {"key": 3},
-        {"accept": "application/pdf"},
-        {"accept": ["pdf"]},
-        {"statuses": 404},
-        {"statuses": [99]},
-        {"statuses": ["404"]},
-        {"anywhere": "yes"},
-        {"retry": 1},
-        {"failed": "no name"},
-    ],
-)
-def test_wrong_options_are_named(options: dict[str, Any]) -> None:
-    """An option of the wrong kind is a HandlerError that begins with the option and its value."""
-    name, value = next(iter(options.items()))
-    with pytest.raises(HandlerError) as caught:
-        page().request("/x", **options)
-    assert str(caught.value).startswith(f"{name}={value!r}: ")
-
-
-def test_unknown_options_are_named() -> None:
-    """A misspelt option is refused with the one that was meant; json and body exclude each other."""
-    misspelt: Any = {"prioirty": 3}
-    with pytest.raises(HandlerError, match=r"no prioirty=; did you mean priority=\?"):
-        page().request("/x", **misspelt)
-    with pytest.raises(HandlerError, match="json= or body="):
-        page().request("/x", json={}, body=b"{}")
-
-
-@pytest.mark.parametrize(
-    "url", ["javascript:alert(1)", "mailto:a@b.example", "http://", "https://x/" + "a" * 2048, None, 3]
-)
-def test_request_refuses_what_is_no_url_of_the_web(url: Any) -> None:
-    """A URL that cannot be asked for is a HandlerError that shows it and the page."""
-    with pytest.raises(HandlerError, match="not an http or https URL") as caught:
-        page().request(url)
-    assert URL in str(caught.value)
+# -- download, fetch
 
 
 def test_download() -> None:
@@ -484,7 +331,7 @@ def test_download() -> None:
     assert pdf == Request(
         "https://books.example/pears.pdf", handler="", kind="download", priority=1, depth=2, path="files/pears.pdf"
     )
-    assert response.download("/x.pdf", to=Books().book).handler == "book"
+    assert response.download("/x.pdf", to="book").handler == "book"
 
 
 async def test_fetch() -> None:

@@ -290,7 +290,7 @@ def test_arguments_from_python() -> None:
 
 
 class Signed(Shop):
-    def __init__(self, site: str, pages: int = 1, *, untyped=None, **others: object) -> None:  # type: ignore[no-untyped-def]  # as authors do
+    def __init__(self, site: str, pages: int = 1, *, untyped=None, **others: object) -> None:  # as authors do
         super().__init__(start_url=f"https://{site}/", pages=pages, **others)
         self.untyped = untyped
 
@@ -403,6 +403,17 @@ def test_check_lets_pass_what_is_right() -> None:
     )
     check(broken(seeds=(), start=own_start))
     check(broken(seeds=(), start=own_start, parse=Spider.parse, name="own-name.2"))
+
+
+def test_seeds_given_by_hand_are_somewhere_to_begin() -> None:
+    """A spider without seeds is fine where the caller has some, as long as there is a parse that takes them."""
+    check(broken(seeds=()), has_seeds=True)
+    with pytest.raises(ConfigError, match="nowhere to begin"):
+        check(broken(seeds=()), has_seeds=False)
+    with pytest.raises(ConfigError, match="Broken has no handler 'parse'"):
+        check(broken(seeds=(), parse=Spider.parse), has_seeds=True)
+    with pytest.raises(ConfigError, match="Broken has no handler 'parse'"):
+        check(broken(seeds=(), start=own_start, parse=Spider.parse), has_seeds=True)
 
 
 # -- threads and processes

@@ -291,7 +291,7 @@ async def test_linkcheck(site: Site) -> None:
     site.robots("User-agent: *\nDisallow: /private")
     site.page("/", "".join(f'<a href="{link}">x</a>' for link in [*links, *there.values()]))
     site.page("/a", '<a href="/deep?q=1#x">x</a> <a href="/">home</a> <a href="/fine">y</a>')
-    site.page("/fine", "fine")
+    site.page("/fine", '<a href="/never">in the text</a>', content_type="text/plain")
     site.page("/gone", "x", status=410)
     site.page("/error", "x", status=500)
     site.redirect("/moved", "/lost-too")
@@ -383,7 +383,7 @@ async def test_files(site: Site, tmp_path: Path) -> None:
     elsewhere = site.url("/c.pdf", host="cdn.test")
     site.page("/papers/", folder("2025/", "b.pdf", "Annual%20Report.PDF?v=2", "notes.txt", "all.zip", elsewhere))
     site.page("/papers/2025/", folder("a.epub", "../b.pdf", "lost.pdf"))
-    site.page("/papers/notes.txt", "notes", content_type="text/plain")
+    site.page("/papers/notes.txt", '<a href="never.pdf">in the text</a>', content_type="text/plain")
     site.file("/papers/all.zip", 10_000, content_type="application/zip")
     for (host, path), size in FILES.items():
         site.file(path, size, host=host, content_type="application/pdf")

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from crawler.models import Page, Request
+from crawler.models import Kind, Page, Request
 from crawler.politeness import Pace
 from crawler.robots import ALLOW_ALL
 from crawler.workbench import Lane, Workbench, batch_at
@@ -24,7 +24,7 @@ def lane_of(
     return lane
 
 
-def page_of(host: int, n: int, rank: int = 0, kind: str = "page") -> Page:
+def page_of(host: int, n: int, rank: int = 0, kind: Kind = "page") -> Page:
     return Page(host * 1_000_000 + n, host, Request(f"http://h{host}.test/{n}", kind=kind), rank=rank)
 
 
@@ -36,7 +36,7 @@ def drive(bench: Bench, until: float, took: float = 0.0) -> list[tuple[float, in
     while now <= until:
         for end, lane in [entry for entry in ends if entry[0] <= now]:
             ends.remove((end, lane))
-            bench.done(lane)
+            bench.done(lane, was_sent=True)
         while taken := bench.take(now):
             lane = taken[0]
             bench.sent(lane, now)
@@ -44,7 +44,7 @@ def drive(bench: Bench, until: float, took: float = 0.0) -> list[tuple[float, in
             if took:
                 ends.append((now + took, lane))
             else:
-                bench.done(lane)
+                bench.done(lane, was_sent=True)
         now += 0.01
     return asked
 
@@ -71,7 +71,7 @@ def test_concurrency(concurrency: int) -> None:
     for _ in range(concurrency):
         assert bench.take(0.0)
     assert bench.take(100.0) is None
-    bench.done(lane)
+    bench.done(lane, was_sent=True)
     assert bench.take(100.0)
     assert bench.take(100.0) is None
 
@@ -97,7 +97,7 @@ def test_order() -> None:
     while taken := bench.take(0.0):
         assert isinstance(taken[1], Page)
         order.append(taken[1].seq % 100)
-        bench.done(lane)
+        bench.done(lane, was_sent=True)
     assert order == [4, 1, 3, 2]
 
 
@@ -111,7 +111,7 @@ def test_fairness() -> None:
         taken = bench.take(0.0)
         assert taken
         hosts.append(taken[0].host)
-        bench.done(taken[0])
+        bench.done(taken[0], was_sent=True)
     assert [hosts.count(host) for host in (1, 2, 3)] == [10, 10, 10]
 
 
@@ -156,7 +156,7 @@ def test_without_robots_nothing_but_robots() -> None:
     assert taken
     assert isinstance(taken[1], Page)
     assert taken[1].request.kind == "robots"
-    bench.done(lane)
+    bench.done(lane, was_sent=True)
     assert bench.take(0.0) is None
     lane.robots = ALLOW_ALL
     bench.arm(lane)
@@ -168,10 +168,27 @@ def test_urgent_goes_first() -> None:
     bench = Bench()
     lane = lane_of(bench, 1, 2, 1.0)
     bench.hurry(lane, "fetch")
-    assert bench.take(0.0) == (lane, "fetch")
+    assert bench.next_at == 0.0
+    assert bench.take_ticket(0.0) == (lane, "fetch")
     bench.sent(lane, 0.0)
-    bench.done(lane)
+    bench.done(lane, was_sent=True)
     assert bench.take(0.5) is None
+    bench.hurry(lane, "next")
+    assert bench.take_ticket(0.5) is None
+    assert bench.take_ticket(1.0) == (lane, "next")
+
+
+def test_one_connects_at_a_time() -> None:
+    """A request that ends does not let another out while a third still waits for its connection."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 5, 1.0, 5)
+    assert bench.take(0.0)
+    bench.sent(lane, 0.0)
+    assert bench.take(1.0)
+    bench.done(lane, was_sent=True)
+    assert bench.take(5.0) is None
+    bench.sent(lane, 5.0)
+    assert bench.take(6.0)
 
 
 def test_parting() -> None:
@@ -183,7 +200,7 @@ def test_parting() -> None:
     assert taken
     assert isinstance(taken[1], Page)
     bench.sent(lane, 0.0)
-    bench.done(lane)
+    bench.done(lane, was_sent=True)
     assert bench.parting(0.0, 10.0) == []
     lane.open_visits.discard(taken[1].seq)
     assert bench.parting(0.0, 10.0) == [lane]

@@ -93,7 +93,7 @@ def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
     project = layers.project(os.environ)
     wanted = starter.site(text) if find.is_url(text) else find.spider_class(text, project.spiders)
     arguments = dict(layers.pairs(job.arguments, "-a"))
-    spider = _built(wanted, arguments)
+    spider = _built(wanted, arguments, has_seeds=bool(job.seed))
     for target in job.output:
         sink_for(target)  # a wrong one is better known before the job is begun
     own = (f"{wanted.__name__}.settings", spider.settings)
@@ -111,10 +111,10 @@ def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
     )
 
 
-def _built(wanted: type[Spider], arguments: dict[str, str]) -> Spider:
+def _built(wanted: type[Spider], arguments: dict[str, str], *, has_seeds: bool) -> Spider:
     with loading.AuthorsCode(loading.where(wanted), loading.folder_of(wanted)):
         spider = build(wanted, arguments)
-        check(spider)
+        check(spider, has_seeds=has_seeds)
     return spider
 
 

@@ -26,7 +26,6 @@ class {name}(Spider):
             yield {{"text": quote.text(".text"), "author": quote.text(".author")}}
         yield response.follow("li.next a")
 '''
-_HTML = ("text/html", "application/xhtml+xml")
 
 
 class Site(Spider):
@@ -34,7 +33,7 @@ class Site(Spider):
 
     def parse(self, response: Response) -> Iterator[object]:
         """One item for an HTML page, and a request for each of its links."""
-        if not response.headers.get("Content-Type", _HTML[0]).lower().startswith(_HTML):
+        if not response.is_html:
             return
         yield {
             "url": response.url,

@@ -28,7 +28,7 @@ from crawler.models import Request
 from crawler.settings import MIB, Settings
 from crawler.urls import hostname
 
-CHUNK_SIZE = 1 * MIB  # of a download: smaller ones cost more than the network does
+CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
 RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
 _SLACK = 32  # connections beyond `concurrency`, and beyond `concurrency_per_host`, that the pool allows
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"

@@ -112,6 +112,7 @@ async def _fill(part: Part, chunks: AsyncIterator[bytes], progress: Callable[[in
                 await part.done(writing)
                 progress(part.size)
             writing = asyncio.ensure_future(part.write(block))
+            await asyncio.sleep(0)  # the thread begins now, not when the next chunk has been waited for
             block, size = [], 0
     finally:
         # Also after a failure: a thread may be writing, and what came in is worth keeping.

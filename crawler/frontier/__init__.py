@@ -29,17 +29,21 @@ class JobFacts(Struct, frozen=True):
     arguments: Mapping[str, str] = {}
 
 
-class Run(Struct, frozen=True):
-    """One pass of a job; ``resumed`` when it was begun by an earlier process.
+class Seeds(Struct, frozen=True):
+    """What the default scope is made of: origins of seeds, and URLs of the folders that seeds redirect to."""
 
-    ``seed_hosts`` are the origins of the seeds, ``seed_folders`` the URLs of the folders that seeds redirect to.
-    """
+    hosts: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
+class Run(Struct, frozen=True):
+    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``last_item`` is the last before now."""
 
     number: int
     resumed: bool
     key: bytes
-    seed_hosts: tuple[str, ...] = ()
-    seed_folders: tuple[str, ...] = ()
+    seeds: Seeds = Seeds()
+    last_item: int = 0
 
 
 class Want(Struct, frozen=True):
@@ -56,6 +60,13 @@ class Want(Struct, frozen=True):
     horizon: float
     held: Mapping[int, tuple[Sequence[int], int]] = {}
     origins: Sequence[str] = ()
+
+
+class Leased(Struct, frozen=True):
+    """What an engine was given, and the seeds, if others have added to them since it asked last."""
+
+    leases: Sequence[Lease] = ()
+    seeds: Seeds | None = None
 
 
 class Committed(Struct, frozen=True):
@@ -86,8 +97,8 @@ class Frontier(Protocol):
     async def add(self, links: Sequence[Link]) -> Mapping[int, int]:
         """Make each link a pending page unless its run knows it; the lowest rank of the new pages, by host."""
 
-    async def lease(self, want: Want) -> list[Lease]:
-        """Take further hosts that may be asked soon, and the best pages of those held."""
+    async def lease(self, want: Want) -> Leased:
+        """Take further hosts that may be asked soon, and the best pages of those held; nothing once the run is over."""
 
     async def commit(self, visits: Sequence[Visit]) -> Committed:
         """Store each visit whole, in one transaction; those with a stale token are left out whole."""

@@ -13,6 +13,9 @@ SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->
 ON CONFLICT(host, fingerprint) DO NOTHING"""
 
 _ONE_KEY = "p.request->>'key' = (e.value->>5)->>'key'"  # an author's own key stands for the whole URL
+# what a redirect leads to, where it is known with another handler
+_OTHER_HANDLER = """(e.value->>5)->>'hops' IS NOT NULL AND p.run = e.value->>6
+AND coalesce(p.request->>'handler', 'parse') <> coalesce((e.value->>5)->>'handler', 'parse')"""
 _SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND (p.path = e.value->>2 OR {_ONE_KEY})"
 _AFRESH = (
     """
@@ -37,12 +40,14 @@ FROM jsonb_each(?) AS e WHERE """
 COLLISIONS = f"""
 SELECT json_group_array(e.key) FROM jsonb_each(?) AS e
 JOIN pages p ON p.host = e.value->>0 AND p.fingerprint = e.value->>1
-WHERE p.path <> e.value->>2 AND NOT coalesce({_ONE_KEY}, false)"""  # noqa: S608  # constants
+WHERE (p.path <> e.value->>2 AND NOT coalesce({_ONE_KEY}, false)) OR ({_OTHER_HANDLER})"""  # noqa: S608  # constants
 BEST_NEW = """
 SELECT json_group_array(json_array(host, best)) FROM (
   SELECT host, min(rank) AS best FROM pages WHERE seq > ? GROUP BY host)"""
 HOSTS_DUE = "UPDATE hosts SET due_at = 0 WHERE due_at IS NOT 0 AND id IN (SELECT value FROM jsonb_each(?))"
 SEED = "UPDATE hosts SET seed = '' WHERE seed IS NULL AND id IN (SELECT value FROM jsonb_each(?))"
+ONE_MORE_SEED = "INSERT INTO job VALUES ('seeds', 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
+SEEDS_VERSION = "SELECT value FROM job WHERE key = 'seeds'"
 SEED_FOLDER = "UPDATE hosts SET seed = seed || ?2 WHERE id = ?1 AND NOT instr(seed, ?2)"
 
 FREE_HOSTS = """
@@ -101,6 +106,10 @@ BURY = f"""
 UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coalesce(delay, e.value->>2)),
   due_at = {_NEXT_DUE}
 FROM jsonb_each(?) AS e WHERE h.owner = e.value->>0"""  # noqa: S608  # constants
+
+LOOK_AGAIN = f"""
+UPDATE hosts AS h SET due_at = {_NEXT_DUE.replace("e.value->>1", "?1")}
+WHERE owner IS NULL AND due_at > ?1"""  # noqa: S608  # constants
 
 NEXT_ITEMS = """
 SELECT json_group_array(json_array(seq, page, n, kind, body)) FROM (

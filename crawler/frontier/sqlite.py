@@ -1,32 +1,29 @@
 """The journal in one SQLite file: what a crawl needs on one machine, with nothing to install.
 
-One connection on one writer thread; each verb is one transaction of a few statements that each take all their rows as
+Each verb is one transaction on the writer thread, made of a few statements that each take all their rows as
 one JSON array. A statement that stepped row by row would give up the interpreter lock at each row, and wait up to 5 ms
 to get it back while a handler computes: measured, 600 ms instead of 18 ms for a group of 40 visits.
 """
 
-import asyncio
 import os
 import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias, TypeVar, cast
+from typing import TypeAlias, cast
 
-import apsw
 import msgspec
 
 from crawler.errors import ConfigError
-from crawler.frontier import Committed, JobFacts, Parting, Run, Want, checks, queries
+from crawler.frontier import Committed, JobFacts, Leased, Parting, Run, Seeds, Want, checks, queries
 from crawler.frontier.liveness import EngineLock
-from crawler.frontier.schema import opened, translated
+from crawler.frontier.writer import Writer
 from crawler.models import Counts, Json, Lease, Link, Page, RobotsRecord, State, StoredItem, Visit, rank, unpacked
 
-T = TypeVar("T")
-Bindings: TypeAlias = "Sequence[apsw.SQLiteValue] | dict[str, apsw.SQLiteValue]"  # the name is in apsw's stubs only
+PATIENCE = 600.0
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
 
@@ -34,8 +31,9 @@ _decode = msgspec.json.decode
 class SqliteFrontier:
     """A `Frontier` on one SQLite file, shared by the engines of one machine; ``:memory:`` for one engine alone.
 
-    `default_delay` (s) is what a dead engine's hosts wait when it had not said otherwise. `writer` runs the
-    transactions, one at a time; by default a thread of its own.
+    `default_delay` (s) is what a dead engine's hosts wait when it had not said otherwise. `keep_runs`: of how many runs
+    the items stay. `writer` runs the transactions, one at a time; by default a thread of its own. A store that is full
+    or locked is waited for, ten minutes at most, before it is a StoreError; what was to be stored stays in memory.
     """
 
     def __init__(
@@ -43,111 +41,76 @@ class SqliteFrontier:
         path: Path | str,
         *,
         default_delay: float = 1.0,
+        keep_runs: int = 2,
         power_safe: bool = False,
         clock: Callable[[], float] = time.time,
         writer: Executor | None = None,
     ) -> None:
         self._clock = clock
         self._delay = default_delay
-        self._writer = writer or ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._db = opened(path, power_safe=power_safe)
-        self._lock = EngineLock.of(path)
-        self._engine = self._transaction(self._enrol)
+        self._keep_runs = keep_runs
         self._hosts: dict[str, int] = {}
+        self._journal = Writer(path, power_safe=power_safe, executor=writer)
+        self._journal.on_rollback = self._hosts.clear  # some of them may never have been
+        self._lock = EngineLock.of(path)
+        self._engine = self._journal.transaction(self._enrol)
         self._run = 0
+        self._seeds_version: object = None
         self._key = b""
 
     async def begin(self, job: JobFacts, *, fresh: bool) -> Run:
-        return await self._do(self._begin, job, fresh)
+        run = await self._journal.do(self._begin, job, fresh)
+        self._journal.patience = PATIENCE
+        return run
 
     async def add(self, links: Sequence[Link]) -> Mapping[int, int]:
-        return await self._do(self._add, links)
+        return await self._journal.do(self._add, links)
 
-    async def lease(self, want: Want) -> list[Lease]:
-        return await self._do(self._lease, want)
+    async def lease(self, want: Want) -> Leased:
+        return await self._journal.do(self._lease, want)
 
     async def commit(self, visits: Sequence[Visit]) -> Committed:
-        return await self._do(self._commit, visits)
+        return await self._journal.do(self._commit, visits)
 
     async def release(self, partings: Sequence[Parting]) -> None:
-        await self._do(self._release, partings)
+        await self._journal.do(self._release, partings)
 
     async def items(self, run: int, after: int, limit: int) -> list[StoredItem]:
-        return await self._do(self._items, run, after, limit)
+        return await self._journal.do(self._items, run, after, limit)
 
     async def counts(self) -> Counts:
-        return await self._do(self._counts)
+        return await self._journal.do(self._counts)
 
     async def handlers(self) -> frozenset[str]:
-        return frozenset(await self._do(lambda: cast("list[str]", self._json(queries.HANDLERS))))
+        return frozenset(await self._journal.do(lambda: cast("list[str]", self._journal.json(queries.HANDLERS))))
 
     async def renew(self) -> int:
-        return await self._do(self._renew)
+        return await self._journal.do(self._renew)
 
     async def cursor(self, sink: str, run: int) -> tuple[int, dict[str, Json] | None]:
-        return await self._do(self._cursor, sink, run)
+        return await self._journal.do(self._cursor, sink, run)
 
     async def follow(self, sink: str, run: int, seq: int, position: dict[str, Json]) -> None:
         row = (sink, run, seq, _encode(position).decode())
-        await self._do(self._execute, "INSERT OR REPLACE INTO sinks VALUES (?, ?, ?, ?)", row)
+        await self._journal.do(self._journal.execute, "INSERT OR REPLACE INTO sinks VALUES (?, ?, ?, ?)", row)
 
     async def finish(self, outcome: str) -> None:
         change = "UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0"
-        await self._do(self._execute, change, (self._clock(), outcome, self._run))
+        await self._journal.do(self._journal.execute, change, (self._clock(), outcome, self._run))
 
     async def violations(self) -> list[str]:
-        return await self._do(lambda: checks.violations(self._db))
+        return await self._journal.do(lambda: checks.violations(self._journal.db))
 
     async def close(self) -> None:
-        await self._do(self._leave)
-        self._db.close()
+        await self._journal.do(self._leave)
+        self._journal.close()
         self._lock.close()
-        self._writer.shutdown()
-
-    # -- how a transaction runs
-
-    async def _do(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._writer, self._transaction, function, *arguments)
-
-    def _transaction(self, function: Callable[..., T], *arguments: object) -> T:
-        try:
-            # not `with self._db`: that begins and commits with the interpreter lock held, the waits for a lock included
-            self._execute("BEGIN IMMEDIATE")
-            try:
-                result = function(*arguments)
-                self._execute("COMMIT")
-            finally:
-                if self._db.in_transaction:
-                    self._execute("ROLLBACK")
-        except apsw.Error as error:
-            raise translated(error) from error
-        return result
-
-    def _execute(self, statement: str, bindings: Bindings = ()) -> None:
-        self._db.execute(statement, bindings).fetchall()
-
-    def _rows(self, statement: str, rows: Iterable[object]) -> int:
-        """Run a statement over all rows at once; how many it changed."""
-        if not (listed := list(rows)):
-            return 0
-        return self._change(statement, (_encode(listed).decode(),))
-
-    def _change(self, statement: str, bindings: Bindings) -> int:
-        self._execute(statement, bindings)
-        return self._db.changes()
-
-    def _value(self, statement: str, bindings: Bindings = ()) -> object:
-        return self._db.execute(statement, bindings).get
-
-    def _json(self, statement: str, bindings: Bindings = ()) -> list[list[Json]]:
-        found = self._value(statement, bindings)
-        return cast("list[list[Json]]", _decode(cast("str", found)))
 
     # -- runs and engines
 
     def _enrol(self) -> int:
-        self._execute("INSERT INTO engines(pid, alive_until) VALUES (?, ?)", (os.getpid(), self._clock()))
-        engine = self._db.last_insert_rowid()
+        self._journal.execute("INSERT INTO engines(pid, alive_until) VALUES (?, ?)", (os.getpid(), self._clock()))
+        engine = self._journal.db.last_insert_rowid()
         self._lock.take(engine)
         return engine
 
@@ -156,49 +119,64 @@ class SqliteFrontier:
         if fresh:
             self._forget()
         self._key = self._job_key(job)
-        last = self._db.execute("SELECT number, finished_at FROM runs ORDER BY number DESC LIMIT 1").fetchone()
+        last = self._journal.db.execute("SELECT number, finished_at FROM runs ORDER BY number DESC LIMIT 1").fetchone()
         resumed = last is not None and last[1] is None
         self._run = (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
-            self._execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
-        seeds = cast("list[tuple[str, str]]", self._json(queries.SEED_HOSTS))
-        folders = tuple(origin + folder for origin, listed in seeds for folder in listed.split("\n") if folder)
-        return Run(self._run, resumed, self._key, tuple(origin for origin, _ in seeds), folders)
+            self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
+            for table in ("items", "events", "sinks", "files"):
+                change = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
+                self._journal.execute(change, (self._run - self._keep_runs,))
+        self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
+        last_item = cast("int", self._journal.value("SELECT coalesce(max(seq), 0) FROM items"))
+        return Run(self._run, resumed, self._key, self._seeds(), last_item)
+
+    def _seeds(self) -> Seeds:
+        found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
+        folders = tuple(origin + folder for origin, listed in found for folder in listed.split("\n") if folder)
+        self._seeds_version = self._journal.value(queries.SEEDS_VERSION)
+        return Seeds(tuple(origin for origin, _ in found), folders)
+
+    def _is_over(self) -> bool:
+        return self._journal.value("SELECT finished_at FROM runs WHERE number = ?", (self._run,)) is not None
 
     def _job_key(self, job: JobFacts) -> bytes:
         facts = _encode(job, order="deterministic").decode()
-        self._execute("INSERT OR IGNORE INTO job VALUES ('facts', ?), ('key', ?)", (facts, secrets.token_bytes(16)))
-        stored = cast("str", self._value("SELECT value FROM job WHERE key = 'facts'"))
+        self._journal.execute(
+            "INSERT OR IGNORE INTO job VALUES ('facts', ?), ('key', ?)", (facts, secrets.token_bytes(16))
+        )
+        stored = cast("str", self._journal.value("SELECT value FROM job WHERE key = 'facts'"))
         if stored != facts:
             was = _decode(stored, type=JobFacts)
             raise ConfigError(
                 f"this job belongs to spider {was.spider!r} with arguments {dict(was.arguments)}, not to "
                 f"{job.spider!r} with {dict(job.arguments)}: choose another name with --job, or start over with --fresh"
             )
-        return cast("bytes", self._value("SELECT value FROM job WHERE key = 'key'"))
+        return cast("bytes", self._journal.value("SELECT value FROM job WHERE key = 'key'"))
 
     def _forget(self) -> None:
-        others = self._value("SELECT count(*) FROM engines WHERE id <> ?", (self._engine,))
+        others = self._journal.value("SELECT count(*) FROM engines WHERE id <> ?", (self._engine,))
         if others:
             raise ConfigError("the job is running: stop it before you start it over with --fresh")
         for table in ("job", "runs", "tallies", "hosts", "pages", "items", "sinks", "files", "events"):
-            self._execute(f"DELETE FROM {table}")  # noqa: S608  # the names stand in the line above
+            self._journal.execute(f"DELETE FROM {table}")  # noqa: S608  # the names stand in the line above
 
     def _renew(self) -> int:
-        self._execute("UPDATE engines SET alive_until = ? WHERE id = ?", (self._clock() + 30, self._engine))
+        self._journal.execute("UPDATE engines SET alive_until = ? WHERE id = ?", (self._clock() + 30, self._engine))
         others = [
-            cast("int", row[0]) for row in self._db.execute("SELECT id FROM engines WHERE id <> ?", (self._engine,))
+            cast("int", row[0])
+            for row in self._journal.db.execute("SELECT id FROM engines WHERE id <> ?", (self._engine,))
         ]
         dead = [engine for engine in others if self._lock.is_free(engine)]
-        freed = self._rows(queries.BURY, [(engine, self._clock(), self._delay) for engine in dead])
-        self._rows("DELETE FROM engines WHERE id IN (SELECT value FROM jsonb_each(?))", dead)
+        freed = self._journal.rows(queries.BURY, [(engine, self._clock(), self._delay) for engine in dead])
+        self._journal.rows("DELETE FROM engines WHERE id IN (SELECT value FROM jsonb_each(?))", dead)
         for engine in dead:
             self._lock.remove(engine)
         return freed
 
     def _leave(self) -> None:
-        self._rows(queries.BURY, [(self._engine, self._clock(), self._delay)])
-        self._execute("DELETE FROM engines WHERE id = ?", (self._engine,))
+        self._journal.rows(queries.BURY, [(self._engine, self._clock(), self._delay)])
+        self._journal.execute("DELETE FROM engines WHERE id = ?", (self._engine,))
 
     # -- pages
 
@@ -207,32 +185,39 @@ class SqliteFrontier:
         if unknown:
             if len(self._hosts) > 100_000:
                 self._hosts.clear()
-            self._rows("INSERT OR IGNORE INTO hosts(origin) SELECT value FROM jsonb_each(?)", unknown)
+            self._journal.rows("INSERT OR IGNORE INTO hosts(origin) SELECT value FROM jsonb_each(?)", unknown)
             listed = (_encode(unknown).decode(),)
-            self._hosts.update(_decode(cast("str", self._value(queries.HOST_IDS, listed)), type=dict[str, int]))
+            self._hosts.update(_decode(cast("str", self._journal.value(queries.HOST_IDS, listed)), type=dict[str, int]))
         return self._hosts
 
     def _add(self, links: Sequence[Link]) -> dict[int, int]:
-        if not links:
+        if not links or self._is_over():
             return {}
         ids = self._host_ids(dict.fromkeys(link.origin for link in links))
         rows = [self._row(ids, link) for link in links]
-        seeds = [link for link in links if link.seed]
-        self._rows(queries.SEED, {ids[link.origin] for link in seeds})
-        for link in seeds:
-            if link.moved_to:
-                self._execute(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
-        last = cast("int", self._value("SELECT coalesce(max(seq), 0) FROM pages"))
-        added = self._rows(queries.INSERT_PAGES, rows)
+        if seeds := [link for link in links if link.seed]:
+            self._sow(seeds, ids)
+        last = cast("int", self._journal.value("SELECT coalesce(max(seq), 0) FROM pages"))
+        added = self._journal.rows(queries.INSERT_PAGES, rows)
         best = {}
         if added < len(rows):
             added += (known := self._meet(rows))
             best = {cast("int", row[0]): cast("int", row[3]) for row in rows} if known else {}
         if added:
-            best |= dict(cast("list[tuple[int, int]]", self._json(queries.BEST_NEW, (last,))))
-            self._rows(queries.HOSTS_DUE, best)
-            self._execute("UPDATE runs SET pending = pending + ? WHERE number = ?", (added, self._run))
+            best |= dict(cast("list[tuple[int, int]]", self._journal.json(queries.BEST_NEW, (last,))))
+            self._journal.rows(queries.HOSTS_DUE, best)
+            self._journal.execute("UPDATE runs SET pending = pending + ? WHERE number = ?", (added, self._run))
         return best
+
+    def _sow(self, links: Sequence[Link], ids: Mapping[str, int]) -> None:
+        changed = self._journal.rows(queries.SEED, {ids[link.origin] for link in links})
+        for link in links:
+            if link.moved_to:
+                changed += self._journal.change(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
+        if changed:
+            knew_all = self._seeds_version == self._journal.value(queries.SEEDS_VERSION)
+            version = self._journal.value(queries.ONE_MORE_SEED)
+            self._seeds_version = version if knew_all else self._seeds_version
 
     def _row(self, ids: Mapping[str, int], link: Link) -> list[object]:
         host, place = ids[link.origin], rank(link.priority, link.depth)
@@ -241,25 +226,31 @@ class SqliteFrontier:
     def _meet(self, rows: list[list[object]]) -> int:
         """Deal with fingerprints that were there before: pages of older runs, pages found nearer, true collisions."""
         listed = (_encode(rows).decode(),)
-        revived = self._change(queries.REVIVE, listed)
-        if nearer := self._change(queries.REVIVE_NEARER, listed):
-            self._rows(queries.TALLY, [(self._run, State.SKIPPED, "depth", -nearer)])
-        self._execute(queries.NEARER, listed)
-        for index in cast("list[int]", self._json(queries.COLLISIONS, listed)):
+        revived = self._journal.change(queries.REVIVE, listed)
+        if nearer := self._journal.change(queries.REVIVE_NEARER, listed):
+            self._journal.rows(queries.TALLY, [(self._run, State.SKIPPED, "depth", -nearer)])
+        self._journal.execute(queries.NEARER, listed)
+        for index in cast("list[int]", self._journal.json(queries.COLLISIONS, listed)):
             moved = [[rows[index][0], cast("int", rows[index][1]) + 1, *rows[index][2:]]]
-            revived += self._rows(queries.INSERT_PAGES, moved) or self._meet(moved)
+            revived += self._journal.rows(queries.INSERT_PAGES, moved) or self._meet(moved)
         return revived + nearer
 
-    def _lease(self, want: Want) -> list[Lease]:
+    def _lease(self, want: Want) -> Leased:
+        if self._is_over():
+            return Leased()
+        seeds = self._seeds() if self._journal.value(queries.SEEDS_VERSION) != self._seeds_version else None
+        return Leased(self._taken(want), seeds)
+
+    def _taken(self, want: Want) -> list[Lease]:
         now = self._clock()
         taken: list[int] = []
         if want.hosts:
-            taken += cast("list[int]", self._json(queries.FREE_HOSTS, (now, want.horizon, want.hosts)))
+            taken += cast("list[int]", self._journal.json(queries.FREE_HOSTS, (now, want.horizon, want.hosts)))
         if want.origins:
             self._host_ids(want.origins)
             named = _encode(want.origins).decode()
-            taken += cast("list[int]", self._json(queries.NAMED_HOSTS, (named, now + want.horizon)))
-        self._rows(queries.TAKE, [(host, self._engine) for host in taken])
+            taken += cast("list[int]", self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon)))
+        self._journal.rows(queries.TAKE, [(host, self._engine) for host in taken])
         asked: dict[int, list[tuple[int, int]]] = {max(1, want.batch): [(host, 1) for host in taken]}
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
@@ -270,7 +261,7 @@ class SqliteFrontier:
         self, hosts: list[tuple[int, int]], limit: int, now: float, held: Mapping[int, tuple[Sequence[int], int]]
     ) -> Iterator[Lease]:
         bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engine, "now": now}
-        for row in self._json(queries.LEASED, bindings) if hosts else ():
+        for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
             host, origin, token, ready_at, found, robots = cast("_LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
@@ -282,7 +273,7 @@ class SqliteFrontier:
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
-        tokens = {cast("int", host): token for host, token in self._json(queries.TOKENS, (hosts, self._engine))}
+        tokens = {cast("int", host): token for host, token in self._journal.json(queries.TOKENS, (hosts, self._engine))}
         refused = frozenset(i for i, visit in enumerate(visits) if tokens.get(visit.page.host) != visit.token)
         accepted = [visit for i, visit in enumerate(visits) if i not in refused] if refused else visits
         self._end(accepted)
@@ -292,40 +283,42 @@ class SqliteFrontier:
 
     def _end(self, visits: Sequence[Visit]) -> None:
         ended = [_ending(visit) for visit in visits]
-        changed = self._rows(queries.END_PAGES, ended)
+        changed = self._journal.rows(queries.END_PAGES, ended)
         assert changed == len(ended), f"{len(ended) - changed} of {len(ended)} pages were not pending"
         finished = [visit for visit in visits if visit.state != State.PENDING]
         tallies = Counter((visit.state, visit.reason.partition(": ")[0]) for visit in finished)
-        self._rows(queries.TALLY, [(self._run, *key, pages) for key, pages in tallies.items()])
+        self._journal.rows(queries.TALLY, [(self._run, *key, pages) for key, pages in tallies.items()])
         items = [item for visit in visits for item in visit.items]
         bad = sum(item.quarantine is not None for item in items)
         size, item_size = sum(visit.size for visit in visits), sum(len(item.body) for item in items)
-        self._execute(queries.COUNT, (len(finished), len(items) - bad, bad, size, item_size, self._run))
+        self._journal.execute(queries.COUNT, (len(finished), len(items) - bad, bad, size, item_size, self._run))
 
     def _store(self, visits: Sequence[Visit]) -> None:
         run = self._run
         items = [(run, v.page.seq, n, i.kind, i.body, i.quarantine) for v in visits for n, i in enumerate(v.items)]
-        self._rows(queries.INSERT_ITEMS, items)
+        self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]
-        self._rows(queries.INSERT_FILES, files)
+        self._journal.rows(queries.INSERT_FILES, files)
         events = [(run, v.ended_at, v.page.seq, v.reason.partition(": ")[0], v.trace) for v in visits if v.trace]
-        self._rows(queries.INSERT_EVENTS, events)
+        self._journal.rows(queries.INSERT_EVENTS, events)
         facts = [(v.page.host, v.ready_at, v.delay) for v in visits if v.ready_at is not None or v.delay is not None]
-        self._rows(queries.HOST_FACTS, facts)
+        self._journal.rows(queries.HOST_FACTS, facts)
         for visit in visits:
             if (found := visit.robots) is not None:
                 body = found.body.decode("latin-1")
                 row = (found.status, body, found.fetched_at, found.expires_at, visit.robots_for)
-                self._execute(queries.SET_ROBOTS, row)
+                self._journal.execute(queries.SET_ROBOTS, row)
 
     def _release(self, partings: Sequence[Parting]) -> None:
         now = self._clock()
-        self._rows(queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, self._engine) for p in partings])
+        self._journal.rows(
+            queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, self._engine) for p in partings]
+        )
 
     # -- what followers read
 
     def _items(self, run: int, after: int, limit: int) -> list[StoredItem]:
-        found = self._json(queries.NEXT_ITEMS, (run, after, limit))
+        found = self._journal.json(queries.NEXT_ITEMS, (run, after, limit))
         return [
             StoredItem(cast("int", seq), self._item_id(run, page, n), cast("str", kind), cast("str", body))
             for seq, page, n, kind, body in found
@@ -335,17 +328,18 @@ class SqliteFrontier:
         return blake2b(f"{run}/{page}/{n}".encode(), digest_size=12, key=self._key).hexdigest()
 
     def _cursor(self, sink: str, run: int) -> tuple[int, dict[str, Json] | None]:
-        row = self._db.execute("SELECT seq, position FROM sinks WHERE target = ? AND run = ?", (sink, run)).fetchone()
+        row = self._journal.db.execute(
+            "SELECT seq, position FROM sinks WHERE target = ? AND run = ?", (sink, run)
+        ).fetchone()
         return (cast("int", row[0]), _decode(cast("str", row[1]))) if row else (0, None)
 
     def _counts(self) -> Counts:
-        return queries.counts(self._db, self._run)
+        return queries.counts(self._journal.db, self._run)
 
 
 def _ending(visit: Visit) -> tuple[object, ...]:
-    deferred = visit.state == State.PENDING and not visit.charged
     facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(deferred))
+    return (*facts, int(visit.charged), int(visit.deferred))
 
 
 def _page(host: int, origin: str, row: "_PageRow") -> Page:

@@ -28,7 +28,7 @@ _WRONG_PATH = frozenset(
 )
 
 
-class MustRebuild(Exception):  # noqa: N818  # an order to the exporter, not a failure
+class MustRebuild(Exception):  # an order to the exporter, not a failure
     """What was written cannot be continued: open the sink at `position`, and write the run's items from the first."""
 
     def __init__(self, reason: str, position: Position) -> None:

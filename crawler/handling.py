@@ -1,0 +1,134 @@
+"""A handler at work: called, drained within its time, and its exceptions told apart."""
+
+import asyncio
+import logging
+import time
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from inspect import isawaitable
+from typing import Protocol
+
+from crawler.budget import LimitReached
+from crawler.errors import CrawlerError, FetchError, HandlerError, LeaseLost, SpiderError, StoreError
+from crawler.items import is_item
+from crawler.models import Request
+from crawler.requests import Requests
+from crawler.response import Door
+
+log = logging.getLogger(__name__)
+SLOW_HANDLER = 0.1
+LONGEST_TRACE = 20_000
+
+
+class NotNow(CrawlerError):
+    """Something the page needs is busy for long: it goes back, to be tried again at `due_at`."""
+
+    def __init__(self, due_at: float, why: str = "the host of an extra fetch is busy") -> None:
+        super().__init__(why)
+        self.due_at = due_at
+
+
+class PageDoor(Door, Protocol):
+    """A response's door. It holds the handler's deadline, and what an extra fetch has to say to the crawl."""
+
+    deadline: asyncio.Timeout | None
+    interrupt: CrawlerError | None
+
+
+OURS = (SpiderError, FetchError, NotNow, LimitReached, LeaseLost, StoreError)
+
+
+async def drained(called: Callable[[], object], door: PageDoor | None, limit: float) -> list[object]:
+    """All that a handler yields or returns, laid flat. What it raises becomes a HandlerError, unless it is our own.
+
+    An async handler has `limit` seconds. A handler cannot end the process, nor its worker.
+    """
+    yielded: list[object] = []
+    try:
+        outcome = called()
+        if isinstance(outcome, AsyncIterator) or isawaitable(outcome):
+            await _awaited(outcome, yielded, door, limit)
+        else:
+            _collect(outcome, yielded)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        if door is not None and door.interrupt is not None:
+            raise door.interrupt from error
+        task = asyncio.current_task()
+        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+            raise
+        if isinstance(error, OURS):
+            raise
+        raise failure_of(error) from error
+    if door is not None and door.interrupt is not None:
+        raise door.interrupt
+    return yielded
+
+
+async def within(limit: float, work: Awaitable[object]) -> object:
+    """The work's result. Raises HandlerError when it takes longer than `limit` seconds."""
+    try:
+        async with asyncio.timeout(limit) as deadline:
+            return await work
+    except TimeoutError as error:
+        if deadline.expired():
+            raise HandlerError(f"no end after {limit:g} s") from error
+        raise
+
+
+async def _awaited(
+    outcome: AsyncIterator[object] | Awaitable[object], yielded: list[object], door: PageDoor | None, limit: float
+) -> None:
+    try:
+        async with asyncio.timeout(limit) as deadline:
+            if door is not None:
+                door.deadline = deadline
+            if isinstance(outcome, AsyncIterator):
+                async for one in outcome:
+                    _collect([one], yielded)
+            else:
+                _collect(await outcome, yielded)
+    except TimeoutError as error:
+        if deadline.expired():
+            raise HandlerError(f"no end after {limit:g} s") from error
+        raise
+
+
+def _collect(outcome: object, into: list[object]) -> None:
+    """Lay flat what a handler returns: one thing, or an iterable of things and lists of them."""
+    if isinstance(outcome, Mapping | Request | Requests | str | bytes) or is_item(outcome):
+        outcome = (outcome,)
+    for one in outcome if isinstance(outcome, Iterable) else (outcome,):
+        if isinstance(one, list | tuple) and not hasattr(one, "_fields"):
+            into.extend(one)
+        elif one is not None:
+            into.append(one)
+
+
+def warn_if_slow(name: str, url: str, began: float) -> None:
+    """Name a handler that kept the crawl from everything else since `began` (perf_counter)."""
+    if (took := time.perf_counter() - began) > SLOW_HANDLER:
+        log.warning("%s blocked the crawl for %.0f ms on %s", name, took * 1e3, url)
+
+
+def failure_of(error: BaseException) -> HandlerError:
+    """A handler's exception as our own, in words; even if it cannot say what it is."""
+    if isinstance(error, HandlerError):
+        return error
+    try:
+        said = f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  # an author's __str__ may raise anything
+        said = type(error).__name__
+    failure = HandlerError(said)
+    failure.__cause__ = error
+    return failure
+
+
+def trace_of(error: BaseException) -> str:
+    """The traceback as text that can be stored, its end if it is long."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception:  # noqa: BLE001  # an author's __str__ may raise anything
+        text = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__
+    return text[-LONGEST_TRACE:].encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,160 @@
+"""Requests as handlers describe them: what may be said of one, and how it is checked on the spot."""
+
+import difflib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, TypedDict, overload
+
+import msgspec
+from msgspec import Meta
+from msgspec.structs import replace
+
+from crawler.errors import HandlerError, escaped
+from crawler.models import Kind, Request
+from crawler.urls import canonical
+
+Target: TypeAlias = Callable[..., object] | str
+
+MAX_PRIORITY = 1_000_000_000  # a rank holds priority and depth in 64 bits
+
+_Token = Annotated[str, Meta(pattern=r"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]  # RFC 9110 section 5.6.2
+Headers = dict[_Token, Annotated[str, Meta(pattern=r"\A[^\r\n\0]*\Z")]]
+_TYPES: dict[str, Any] = {
+    "method": _Token,
+    "headers": Headers,
+    "body": bytes,
+    "priority": Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)],
+    "key": Annotated[str, Meta(min_length=1)],
+    "accept": tuple[Annotated[str, Meta(pattern="/")], ...],
+    "statuses": tuple[Annotated[int, Meta(ge=100, le=599)], ...],
+    "anywhere": bool,
+    "retry": bool,
+}
+_FIELDS = {"to": "handler", "json": "body"}
+
+
+class Options(TypedDict, total=False):
+    """What may be said of a request besides its URL; None is the same as not saying it.
+
+    ``to``: the handler, as a method of the spider or its name; the one that is running unless given. ``failed``: the
+    method that is told when the request has failed for good. ``method``: GET, or POST where there is a body. ``json``:
+    anything msgspec encodes, sent as a body with its Content-Type. ``data``: plain JSON that the handler finds in
+    ``response.data``. ``priority``: higher goes first among the pages of its host. ``key``: what tells the request from
+    others, instead of method, URL and body. ``accept``: further content types to take, such as ``"application/pdf"``.
+    ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``: though it is out of scope. ``retry``:
+    though it is neither GET nor HEAD.
+    """
+
+    to: Target | None
+    failed: Target | None
+    method: str | None
+    headers: Mapping[str, str] | None
+    body: bytes | None
+    json: object
+    data: object
+    priority: int | None
+    key: str | None
+    accept: Sequence[str] | None
+    statuses: Collection[int] | None
+    anywhere: bool | None
+    retry: bool | None
+
+
+class Requests(Sequence[Request]):
+    """Requests that differ in nothing but their URL. Each is made when it is looked at, so many cost nothing."""
+
+    __slots__ = ("template", "urls")
+
+    def __init__(self, urls: Sequence[str], template: Request) -> None:
+        self.urls = urls
+        self.template = template
+
+    def __repr__(self) -> str:
+        return f"<Requests {len(self.urls)} to={self.template.handler}>"
+
+    def __len__(self) -> int:
+        return len(self.urls)
+
+    def __iter__(self) -> Iterator[Request]:
+        template = self.template
+        return (replace(template, url=url) for url in self.urls)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Requests": ...
+
+    def __getitem__(self, index: int | slice) -> "Request | Requests":
+        if isinstance(index, slice):
+            return Requests(self.urls[index], self.template)
+        return replace(self.template, url=self.urls[index])
+
+
+def resolved(url: object, base: str = "") -> str:
+    """The canonical URL that `url` is on the page `base`. Raises `HandlerError` if it is not one of the web."""
+    found = canonical(url, base) if isinstance(url, str) else None
+    if found is None:
+        where = f" on {escaped(base, 2048)}" if base else ""
+        raise HandlerError(f"not an http or https URL of at most 2,048 bytes{where}: {escaped(repr(url))}")
+    return found
+
+
+def described(options: Options, *, handler: str = "parse", depth: int = 0, kind: Kind = "page") -> Request:
+    """The request that `options` describe, its URL still empty. Raises `HandlerError` naming the option at fault."""
+    fields: dict[str, Any] = {"handler": handler, "depth": depth, "kind": kind}
+    for name, value in options.items():
+        if name not in Options.__annotations__:
+            near = difflib.get_close_matches(name, Options.__annotations__, n=1)
+            raise HandlerError(f"a request has no {name}={f'; did you mean {near[0]}=?' if near else ''}")
+        if value is not None:
+            try:
+                fields[_FIELDS.get(name, name)] = _checked(name, value)
+            except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
+                raise HandlerError(f"{name}={escaped(repr(value))}: {error}") from None
+    if options.get("json") is not None:
+        if options.get("body") is not None:
+            raise HandlerError("a request has json= or body=, not both")
+        fields["headers"] = _with_json_type(fields.get("headers", {}))
+    if "body" in fields:
+        fields.setdefault("method", "POST")
+    return Request("", **fields)
+
+
+def _checked(name: str, value: object) -> object:
+    match name:
+        case "to" | "failed":
+            return _handler_name(value)
+        case "json":
+            return msgspec.json.encode(value)
+        case "data":
+            return _plain_json(value)
+    checked = msgspec.convert(value, _TYPES[name], builtin_types=(bytes,))
+    match checked:
+        case str() if name == "method":
+            return checked.upper()
+        case tuple():  # accept is compared in lower case, statuses come from sets
+            return tuple(sorted(one.lower() if isinstance(one, str) else one for one in checked))
+    return checked
+
+
+def _handler_name(target: object) -> str:
+    if isinstance(target, str) and target.isidentifier():
+        return target
+    spider, name = getattr(target, "__self__", None), getattr(target, "__name__", "")
+    if hasattr(spider, "seeds") and getattr(spider, name, None) == target:
+        return str(name)
+    raise ValueError("give a method of the spider, as in to=self.book, or its name: requests outlive the process")
+
+
+def _plain_json(value: object) -> object:
+    """A copy by way of JSON, so that the handler finds the same whether or not the process died in between."""
+    back: object = msgspec.json.decode(msgspec.json.encode(value))
+    if back != value:
+        raise ValueError(f"this is not plain JSON: it would come back as {escaped(repr(back))}")
+    return back
+
+
+def _with_json_type(headers: Mapping[str, str]) -> dict[str, str]:
+    if any(name.lower() == "content-type" for name in headers):
+        return dict(headers)
+    return {**headers, "Content-Type": "application/json"}
