@@ -40,7 +40,7 @@ class Crawl:
     """A job's next run, or the rest of the one that was not finished.
 
     `output`: where items go (default ``output/<job>/run-0001/items.jsonl``); see `sinks`. `job`: its name (default: the
-    spider's, with a digest of its `arguments`). `settings`: over the spider's own. `seeds`: further ones. `fresh`
+    spider's, with a digest of its arguments). `settings`: over the spider's own. `seeds`: further ones. `fresh`
     forgets what the job did before. `existing`: what to do with an output file that is not this run's own. With
     ``folder=None`` nothing is kept: journal in memory, downloads in a temporary folder. Raises ConfigError for anything
     that cannot be right.
@@ -52,7 +52,6 @@ class Crawl:
         *,
         output: str | Sequence[str] = (),
         job: str | None = None,
-        arguments: Mapping[str, str] | None = None,
         folder: Path | str | None = "output",
         settings: Settings | Mapping[str, object] | None = None,
         seeds: Sequence[str] = (),
@@ -67,10 +66,10 @@ class Crawl:
             if isinstance(settings, Settings)
             else merged((f"{type(spider).__name__}.settings", spider.settings), ("settings=", settings or {}))
         )
-        self.job = job or default_job_name(spider, arguments or {}, seeds)
+        self.job = job or default_job_name(spider, seeds)
         self.is_kept = folder is not None
         self.folder = Path(folder or "output") / self.job
-        self._facts = JobFacts(spider.name, {**(arguments or {}), **{f"seed {n}": url for n, url in enumerate(seeds)}})
+        self._facts = JobFacts(spider.name, {**spider.given, **{f"seed {n}": url for n, url in enumerate(seeds)}})
         self._outputs = [output] if isinstance(output, str) else list(output)
         self._seeds = [_seed(url) for url in seeds]
         self._fresh = fresh
@@ -284,12 +283,12 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
-def default_job_name(spider: Spider, arguments: Mapping[str, str], seeds: Sequence[str]) -> str:
+def default_job_name(spider: Spider, seeds: Sequence[str]) -> str:
     """The spider's name, with a short digest of its arguments and further seeds when there are any."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", spider.name)
-    if not arguments and not seeds:
+    if not spider.given and not seeds:
         return name
-    digest = hashlib.blake2b(repr((sorted(arguments.items()), sorted(seeds))).encode(), digest_size=4).hexdigest()
+    digest = hashlib.blake2b(repr((sorted(spider.given.items()), sorted(seeds))).encode(), digest_size=4).hexdigest()
     return f"{name}-{digest}"
 
 

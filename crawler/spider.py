@@ -17,6 +17,7 @@ from typing import (
     Any,
     ClassVar,
     NamedTuple,
+    Self,
     TypeVar,
     TypeVarTuple,
     Union,
@@ -79,7 +80,18 @@ class Spider:
     headers: Mapping[str, str] = {}
     """Headers of every request."""
 
+    given: Mapping[str, str]
+    """The arguments that this spider was made with, as text: they are part of what makes a job the same job."""
+
     _processes: ProcessPoolExecutor | None = None
+
+    def __new__(cls, *args: object, **keywords: object) -> Self:
+        """Take down the arguments; whether they fit is for ``__init__`` to say."""
+        spider = super().__new__(cls)
+        names = list(inspect.signature(cls.__init__).parameters)[1:]
+        both = {**dict(zip(names, args, strict=False)), **keywords}
+        spider.given = {name: value if isinstance(value, str) else repr(value) for name, value in both.items()}
+        return spider
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)

@@ -101,7 +101,6 @@ def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
         spider,
         output=job.output,
         job=job.job,
-        arguments=arguments,
         folder=job.folder or project.folder,
         settings=layers.settings(own, project.layers, job.settings),
         seeds=job.seed,
