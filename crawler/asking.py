@@ -23,6 +23,7 @@ from crawler.handling import NotNow, failure_of, trace_of
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.politeness import OVERLOADED, REDIRECTS, ROBOTS_LIFETIME, SHORTEST_REST, UNREACHABLE, robots_fate
 from crawler.redirects import headers_for, hop
+from crawler.robots import MAX_BYTES as ROBOTS_BYTES
 from crawler.urls import Joiner, canonical, split
 from crawler.visits import header
 
@@ -90,6 +91,7 @@ class Asker:
                 headers=headers_for(request, self.visitor.spider.headers),
                 before_send=partial(self.sending, lane, sent),
                 wants=self.visitor.wants(request),
+                enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
             if reply.status in OVERLOADED:  # known before the next request of this host can go out
                 now = self.engine.clock.epoch()

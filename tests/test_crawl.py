@@ -317,6 +317,16 @@ async def test_nofollow(site: Site) -> None:
     assert sorted(found.values("path")) == ["", "header", "meta", "other", "seen"]
 
 
+@pytest.mark.parametrize("size", [600_000, 12_000_000])
+async def test_robots_too_long(site: Site, size: int) -> None:
+    """Of an endless robots.txt the first 512,000 bytes count, and the crawl goes on."""
+    site.robots("User-agent: *\nDisallow: /no\n" + "# filler\n" * (size // 9) + "Disallow: /late\n")
+    site.page("/", '<a href="/no">n</a><a href="/late">l</a>')
+    site.page("/late", "x")
+    found = await crawled(seeded(Titles, site.url("/")), site)
+    assert found.values("path") == ["", "late"]
+
+
 async def test_robots_ignored_on_request(site: Site) -> None:
     """The setting obey_robots=False asks for no robots.txt at all."""
     site.robots("User-agent: *\nDisallow: /")

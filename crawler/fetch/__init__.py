@@ -128,12 +128,14 @@ class Fetcher:
         headers: Mapping[str, str] | None = None,
         before_send: Callable[[], None],
         wants: Callable[[int, str], bool],
+        enough: int | None = None,
     ) -> Reply:
         """Ask for one page. `headers` go beside those of the request and come before the defaults.
 
         `before_send` is called once the connection stands, right before the request is written (a second time if the
         pool's connection turns out to be dead); what it raises ends the fetch, and nothing is sent. `wants` is given
-        status and media type (``text/html``, or nothing) and says whether to read the body.
+        status and media type (``text/html``, or nothing) and says whether to read the body; of that the first `enough`
+        bytes are read, if given, whatever its length.
 
         Raises `FetchError`, and `StoreUnavailable` if this process is out of file descriptors. A body over 1 MiB holds
         its share of ``body_memory`` until this returns; how many finished bodies may wait is for the caller to bound.
@@ -141,7 +143,7 @@ class Fetcher:
         flight = Flight(self._deadlines, request.url, before_send, self._settings.total_timeout)
         response = await self._ask(flight, request, headers)
         try:
-            return await self._reply(flight, response, wants)
+            return await self._reply(flight, response, wants, enough)
         except FetchError as error:
             error.url, error.status = request.url, response.status
             raise
@@ -209,7 +211,11 @@ class Fetcher:
         return bool(patterns) and any(fnmatchcase(hostname(url), pattern) for pattern in patterns)
 
     async def _reply(
-        self, flight: Flight, response: aiohttp.ClientResponse, wants: Callable[[int, str], bool]
+        self,
+        flight: Flight,
+        response: aiohttp.ClientResponse,
+        wants: Callable[[int, str], bool],
+        enough: int | None,
     ) -> Reply:
         _refuse_switch(response)
         status, headers, content = response.status, response.headers, response.content
@@ -223,16 +229,19 @@ class Fetcher:
             return Reply(flight.url, status, headers)
         encoding = ", ".join(headers.getall("Content-Encoding", ()))
         decoder = Decoder(encoding, cap=self._settings.max_body_bytes) if encoding else None
-        check_declared(response, self._settings.max_body_bytes)
+        if enough is None:
+            check_declared(response, self._settings.max_body_bytes)
         if not content.is_eof():
-            return await self._read(flight, response, decoder)
+            return await self._read(flight, response, decoder, enough)
         raw = content.read_nowait()  # it came along with the headers
         self._on_bytes(len(raw))
         body = raw if decoder is None else decoder.feed(raw) + decoder.finish()
         check_size(len(body), self._settings.max_body_bytes)
-        return Reply(flight.url, status, headers, body, len(raw))
+        return Reply(flight.url, status, headers, body[:enough], len(raw))
 
-    async def _read(self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None) -> Reply:
+    async def _read(
+        self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, enough: int | None
+    ) -> Reply:
         cap = self._settings.max_body_bytes
         chunks = Chunks(flight, response, response.content.iter_any(), self._on_bytes)
         parts: list[bytes] = []
@@ -243,6 +252,8 @@ class Fetcher:
                 decoded += len(part)
                 check_size(decoded, cap)
                 parts.append(part)
+                if enough is not None and decoded >= enough:
+                    return Reply(flight.url, response.status, response.headers, b"".join(parts)[:enough], chunks.size)
                 if decoded > RESERVE_OVER and not reserved:
                     reserved = await self._reserve(flight, (decoder is None and response.content_length) or cap)
             if decoder is not None:
