@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from crawler.door import Door, unreachable
 from crawler.downloads import download
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset, FetchError, HandlerError, HttpError, StoreError, escaped
+from crawler.errors import ConnectionReset, FetchError, HandlerError, HttpError, StoreError, StoreUnavailable, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
@@ -72,6 +72,9 @@ class Asker:
                 visit = await self.visitor.judged(page, lane.token, reply, Door(self))
         except NotNow as error:
             return self.visitor.put_off(page, lane.token, error)
+        except StoreUnavailable as error:  # out of file descriptors: no fault of the page's, and it passes
+            log.warning("%s waits: %s", page.request.url, error)
+            return self.visitor.put_off(page, lane.token, NotNow(self.engine.clock.epoch() + 1.0, str(error)))
         except FetchError as error:
             visit = await self._failed(lane, page, error)
         if visit.ready_at is not None:

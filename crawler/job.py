@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -31,6 +32,9 @@ from crawler.urls import canonical
 from crawler.visits import Visitor
 
 __all__ = ["Crawl", "Limits", "Progress", "Summary", "crawl", "default_job_name", "new_loop"]
+
+if sys.platform != "win32":
+    import resource
 
 IN_MEMORY = ":memory:"
 ITERATOR = "async for"
@@ -147,6 +151,7 @@ class Crawl:
 
     async def _open(self) -> None:
         settings = self.settings
+        _allow_many_files()
         if self.is_kept:
             self.folder.mkdir(parents=True, exist_ok=True)
         else:
@@ -252,8 +257,11 @@ def crawl(
     *,
     output: str | Sequence[str] = (),
     job: str | None = None,
-    settings: Mapping[str, object] | None = None,
+    folder: Path | str | None = "output",
+    settings: Settings | Mapping[str, object] | None = None,
+    seeds: Sequence[str] = (),
     fresh: bool = False,
+    existing: Existing = "refuse",
     limits: Limits | None = None,
 ) -> Summary:
     """Run a spider to its end from a script, and say how it went; see `Crawl`. Inside a running loop use `Crawl`."""
@@ -263,7 +271,10 @@ def crawl(
         pass
     else:
         raise ConfigError("crawl() cannot run inside an event loop: use 'async with Crawl(…)' there")
-    job_run = Crawl(spider, output=output, job=job, settings=settings, fresh=fresh, limits=limits)
+    job_run = Crawl(
+        spider, output=output, job=job, folder=folder, settings=settings, seeds=seeds, fresh=fresh, existing=existing,
+        limits=limits,
+    )  # fmt: skip
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(job_run.run())
 
@@ -272,6 +283,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What went wrong first; the rest is its company."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _allow_many_files() -> None:
+    """Raise this process's limit of open files to what it may be; each connection is one."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -624,3 +626,34 @@ async def test_a_stopped_download_goes_on(site: Site, tmp_path: Path) -> None:
     assert asked[0] == ""
     assert int(asked[1].removeprefix("bytes=").rstrip("-")) >= 3_000_000
     assert site.gaps()[-1] >= 0.4
+
+
+FEW_FILES = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (30, 30))
+from crawler import Crawl, Spider
+from crawler.job import crawl
+
+class All(Spider):
+    seeds = [sys.argv[1]]
+    settings = {"resolve": {"*.test": "127.0.0.1"}, "delay": 0, "concurrency_per_host": 40}
+
+    def parse(self, response):
+        yield {"url": response.url}
+        yield response.follow("a")
+
+summary = crawl(All(), output=sys.argv[2] + "/x.jsonl", folder=sys.argv[2])
+print(summary.outcome, summary.items, summary.counts.failed)
+"""
+
+
+def test_out_of_file_descriptors(tmp_path: Path) -> None:
+    """More requests than there may be open files: the crawl waits, and no page fails for it."""
+    with Site.in_thread() as site:
+        site.page("/", "".join(f'<a href="/{n}">x</a>' for n in range(60)))
+        for n in range(60):
+            site.page(f"/{n}", "x", after=0.1)
+        command = [sys.executable, "-c", FEW_FILES, site.url("/"), str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["finished", "61", "0"], done.stderr
+    assert "out of file descriptors" in done.stderr or "Too many open files" in done.stderr
