@@ -1,41 +1,26 @@
-"""One page's turn: ask the network under the law of its host's lane, and have a Visit made of the answer.
+"""How anything is asked of a host: under its lane's law, whoever asks.
 
-The law: nothing is sent to a host without its lease, nor before its time. robots.txt, redirects, downloads and a
-handler's extra fetches obey it as pages do.
+Nothing is sent to a host without its lease, nor before its time. Pages, robots.txt, redirects, downloads and a
+handler's extra fetches all come through here.
 """
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from msgspec.structs import replace
-
-from crawler.door import Door, unreachable
-from crawler.downloads import download
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset, FetchError, HandlerError, HttpError, StoreError, StoreUnavailable, escaped
+from crawler.errors import ConnectionReset
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
-from crawler.handling import NotNow, failure_of, trace_of
-from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
-from crawler.politeness import OVERLOADED, REDIRECTS, ROBOTS_LIFETIME, SHORTEST_REST, UNREACHABLE, robots_fate
-from crawler.redirects import headers_for, hop
+from crawler.models import Request
+from crawler.politeness import OVERLOADED, SHORTEST_REST
+from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
-from crawler.urls import Joiner, canonical, split
-from crawler.visits import header
-
-log = logging.getLogger(__name__)
-ROBOTS_HOPS = 5  # RFC 9309 section 2.3.1.2
-ROBOTS = "robots.txt"
-_END = object()
-SEED_BATCH, SEED_PAUSE = 200, 0.05
+from crawler.urls import Joiner
 
 
 class Asker:
-    """Does what one turn of a worker is about."""
+    """Asks, and keeps what turns share: the fetcher, the files, the resolver of links, the downloads under way."""
 
     def __init__(self, engine: Engine, fetcher: Fetcher, folder: Path, run: int) -> None:
         self.engine = engine
@@ -48,40 +33,8 @@ class Asker:
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known
 
-    async def visit(self, lane: HostLane, page: Page) -> Visit:
-        """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
-        robots = lane.robots
-        kind = page.request.kind
-        refusal = None if robots is None else self.visitor.refusal(page, robots)
-        if refusal is not None:
-            self.free(lane, was_sent=False)
-            return self.visitor.skipped(page, lane.token, refusal)
-        if kind == "start":
-            self.free(lane, was_sent=False)
-            return await self._start(lane, page)
-        if robots is UNREACHABLE and kind != "robots":
-            self.free(lane, was_sent=False)
-            return await self.visitor.failed(page, lane.token, unreachable(lane, page.request.url))
-        try:
-            if kind == "download":
-                visit = await download(self, lane, page)
-            elif kind == "robots":
-                visit = self._robots(lane, page, await self.ask(lane, page.request))
-            else:
-                reply = await self.ask(lane, page.request)
-                visit = await self.visitor.judged(page, lane.token, reply, Door(self))
-        except NotNow as error:
-            return self.visitor.put_off(page, lane.token, error)
-        except StoreUnavailable as error:  # out of file descriptors: no fault of the page's, and it passes
-            log.warning("%s waits: %s", page.request.url, error)
-            return self.visitor.put_off(page, lane.token, NotNow(self.engine.clock.epoch() + 1.0, str(error)))
-        except FetchError as error:
-            visit = await self._failed(lane, page, error)
-        if visit.ready_at is not None:
-            self._hold_back(lane, visit.ready_at)
-        return visit
-
-    def _hold_back(self, lane: HostLane, until: float) -> None:
+    def hold_back(self, lane: HostLane, until: float) -> None:
+        """Nobody asks the lane's host before `until`, in epoch seconds."""
         clock = self.engine.clock
         self.engine.workbench.wait(lane, clock.monotonic() + until - clock.epoch())
 
@@ -98,7 +51,7 @@ class Asker:
             )
             if reply.status in OVERLOADED:  # known before the next request of this host can go out
                 now = self.engine.clock.epoch()
-                self._hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))
+                self.hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))
             return reply
         finally:
             self.free(lane, was_sent=bool(sent))
@@ -116,115 +69,3 @@ class Asker:
         """Give the host's place back."""
         self.engine.workbench.done(lane, was_sent=was_sent)
         self.engine.dispatch()
-
-    async def _failed(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
-        if page.request.kind == "robots":
-            return self._no_robots(lane, page, error)
-        return await self.visitor.failed(page, lane.token, error)
-
-    # -- seeds
-
-    async def _start(self, lane: HostLane, page: Page) -> Visit:
-        """Run the spider's `start()`, storing its seeds as they come; it takes no worker's place, and may last."""
-        now = self.engine.clock.epoch
-        links: list[Link] = []
-        visit = Visit(page, lane.token, State.DONE, "start")
-        task = asyncio.current_task()
-        assert task is not None
-        self.engine.expendable.add(task)
-        try:
-            with self.engine.lent_place():
-                async for seed in _with_pauses(self.visitor.spider.start(), SEED_PAUSE):
-                    if seed is not None:
-                        links.append(self._seed(seed))
-                    if links and (seed is None or len(links) >= SEED_BATCH):
-                        links = await self._sow(links)
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001  # the spider's code may raise anything
-            failure = failure_of(error)
-            visit.state, visit.reason, visit.trace = (
-                State.FAILED,
-                f"HandlerError: {escaped(str(failure))}",
-                trace_of(failure),
-            )
-            log.warning("start() failed: %s", escaped(str(failure)))
-        finally:
-            self.engine.expendable.discard(task)
-        await self._sow(links)
-        visit.ended_at = now()
-        return visit
-
-    def _seed(self, seed: object) -> Link:
-        url = canonical(seed.url if isinstance(seed, Request) else seed) if isinstance(seed, Request | str) else None
-        if url is None:
-            raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
-        request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
-        self.visitor.check(request)
-        self.visitor.let_in(url)
-        return self.visitor.link(request, seed=True)
-
-    async def _sow(self, links: Sequence[Link]) -> list[Link]:
-        self.engine.expect(await self.engine.frontier.add(links))
-        return []
-
-    # -- robots.txt
-
-    def _robots(self, lane: HostLane, page: Page, reply: Reply) -> Visit:
-        visit = Visit(page, lane.token, State.DONE, ROBOTS, reply.status, reply.size, self.engine.clock.epoch())
-        if reply.status in REDIRECTS:
-            try:
-                target = hop(page.request, reply.status, header(reply, "Location"), ROBOTS_HOPS)
-            except FetchError:
-                return self._known(visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME))
-            visit.reason = f"{ROBOTS}: redirected to {target.url}"
-            visit.links = [self.visitor.robots_hop(page, target)]
-            return visit
-        if reply.status == 429 or reply.status >= 500:
-            error = HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
-            error.retry_after = self.visitor.retry_after(reply)
-            return self._no_robots(lane, page, error)
-        record = RobotsRecord(reply.status, reply.body, visit.ended_at, visit.ended_at + ROBOTS_LIFETIME)
-        return self._known(visit, record)
-
-    def _no_robots(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
-        now = self.engine.clock.epoch()
-        chosen = robots_fate(error, page, now)
-        visit = Visit(
-            page, lane.token, chosen.state, f"{ROBOTS}: {error.code}: {error.detail}", error.status or 0, ended_at=now,
-            due_at=chosen.due_at, deferred=True, ready_at=chosen.host_ready_at,
-        )  # fmt: skip
-        if chosen.state == State.PENDING:
-            lane.not_before = chosen.due_at
-            for ticket in self.engine.workbench.calm(lane):
-                if not ticket.done():
-                    ticket.set_exception(NotNow(chosen.due_at))
-            log.info("%s waits for its robots.txt: %s", lane.origin, error)
-            return visit
-        log.warning("%s has no robots.txt to be had, nothing of it is asked: %s", lane.origin, error)
-        visit.state = State.SKIPPED
-        return self._known(visit, RobotsRecord(0, str(error).encode(), now, now + ROBOTS_LIFETIME))
-
-    def _known(self, visit: Visit, record: RobotsRecord) -> Visit:
-        request = visit.page.request
-        visit.robots = record
-        visit.robots_for = request.data if isinstance(request.data, str) else split(request.url)[0]
-        self.engine.feeder.learn(visit.robots_for, record)
-        self.engine.dispatch()
-        return visit
-
-
-async def _with_pauses(seeds: AsyncIterator[object], pause: float) -> AsyncIterator[object]:
-    """The seeds as they come, and None whenever the next is not there within `pause` seconds."""
-    while True:
-        coming = asyncio.ensure_future(anext(seeds, _END))
-        try:
-            done, _ = await asyncio.wait({coming}, timeout=pause)
-            if not done:
-                yield None
-            seed = await coming
-        finally:
-            coming.cancel()
-        if seed is _END:
-            return
-        yield seed

@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from crawler.asking import Asker
 from crawler.budget import LimitReached
 from crawler.errors import (
     CrawlerError,
@@ -28,9 +28,6 @@ from crawler.response import Response
 from crawler.urls import Joiner, split
 from crawler.visits import header
 
-if TYPE_CHECKING:
-    from crawler.asking import Asker
-
 LONGEST_QUEUE = 20.0  # an extra fetch whose host is not free within it gives its page back
 MOST_FETCHES = 20
 
@@ -40,7 +37,7 @@ class Door:
 
     __slots__ = ("_asker", "_fetches", "_left", "_waiting", "deadline", "interrupt", "visitor")
 
-    def __init__(self, asker: "Asker") -> None:
+    def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._fetches = self._waiting = 0
         self._left = 0.0
@@ -98,7 +95,7 @@ class Door:
                 deadline.reschedule(loop.time() + self._left)
 
 
-async def _fetched(asker: "Asker", request: Request) -> Reply:
+async def _fetched(asker: Asker, request: Request) -> Reply:
     """Ask for something at once, hop by hop, before the queued pages of its host."""
     while True:
         with asker.engine.lent_place():
@@ -118,7 +115,7 @@ async def _fetched(asker: "Asker", request: Request) -> Reply:
         request = hop(request, reply.status, header(reply, "Location"), asker.engine.settings.max_redirects)
 
 
-async def _lane(asker: "Asker", request: Request) -> HostLane:
+async def _lane(asker: Asker, request: Request) -> HostLane:
     """The host's lane, when it is this request's turn there."""
     origin = split(request.url)[0]
     workbench = asker.engine.workbench

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
+from crawler.asking import Asker
 from crawler.door import LONGEST_QUEUE, Door
 from crawler.errors import HttpError, StoreUnavailable
 from crawler.feeder import HostLane
@@ -15,11 +15,8 @@ from crawler.politeness import REDIRECTS
 from crawler.redirects import headers_for
 from crawler.response import File, Response
 
-if TYPE_CHECKING:
-    from crawler.asking import Asker
 
-
-async def download(asker: "Asker", lane: HostLane, page: Page) -> Visit:
+async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     """Stream a file to disk, going on where an earlier try ended; then its handler, if it has one."""
     request = page.request
     answers: list[Reply] = []
@@ -52,7 +49,7 @@ async def download(asker: "Asker", lane: HostLane, page: Page) -> Visit:
 
 @asynccontextmanager
 async def _stream(
-    asker: "Asker",
+    asker: Asker,
     lane: HostLane,
     request: Request,
     answers: list[Reply],
@@ -76,7 +73,7 @@ async def _stream(
         yield status, received, chunks
 
 
-def _progress(asker: "Asker", url: str, size: int) -> None:
+def _progress(asker: Asker, url: str, size: int) -> None:
     asker.downloads[url] = (size, asker.downloads.get(url, (0, None))[1])
 
 

@@ -28,6 +28,7 @@ from crawler.settings import Settings, merged
 from crawler.sinks import sink_for
 from crawler.spider import Spider, check, handler
 from crawler.stats import Progress, Stats, Summary
+from crawler.turns import Turns
 from crawler.urls import canonical
 from crawler.visits import Visitor
 
@@ -177,13 +178,17 @@ class Crawl:
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
         self._stats = Stats(self._engine)
-        await self._frontier.add(self._first_links(visitor))
         for target in self._targets():
             sink = sink_for(target, formulas=settings.csv_formulas)
             self._exporters.append(Exporter(self._frontier, sink, self._run))
-        for exporter in self._exporters:
-            self._stack.push_async_callback(exporter.close)
-            await exporter.open(self._existing if self._outputs else "overwrite")  # the job's own folder is its own
+        try:
+            for exporter in self._exporters:
+                self._stack.push_async_callback(exporter.close)
+                await exporter.open(self._existing if self._outputs else "overwrite")  # the job's folder is its own
+        except ConfigError:
+            await self._frontier.withdraw()
+            raise
+        await self._frontier.add(self._first_links(visitor))
 
     def _targets(self) -> list[str]:
         if self._outputs or not self.is_kept:
@@ -226,7 +231,7 @@ class Crawl:
                 asyncio.get_running_loop().call_later(limits.max_time, engine.stop, "max-time")
             if self._exporters:
                 engine.backlog = self._backlog
-            outcome = await engine.run(asker.visit)
+            outcome = await engine.run(Turns(asker).visit)
             watch.cancel()
             for exporter in self._exporters:
                 exporter.finish()

@@ -223,6 +223,14 @@ class FrontierContract:
         await desk.frontier.finish("finished")
         assert (await desk.frontier.begin(JOB, fresh=False)).number == 1
 
+    async def test_a_run_that_came_to_nothing(self, desk: Desk) -> None:
+        """A run is taken back only while it has no page."""
+        await desk.frontier.withdraw()
+        assert (await desk.frontier.begin(JOB, fresh=False)).resumed is False
+        await desk.add("http://a.test/")
+        await desk.frontier.withdraw()
+        assert (await desk.frontier.begin(JOB, fresh=False)).resumed is True
+
     async def test_another_job(self, desk: Desk) -> None:
         """A journal refuses another spider, and the same with other arguments, naming the way out."""
         for other in (JobFacts("quotes"), JobFacts("books", {"page": "2"})):

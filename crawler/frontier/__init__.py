@@ -125,7 +125,10 @@ class Frontier(Protocol):
         """Record that a sink holds all items up to `seq`."""
 
     async def finish(self, outcome: str) -> None:
-        """End the run."""
+        """End the run, if it has no pending page, and forget the items of runs that are not kept."""
+
+    async def withdraw(self) -> None:
+        """Take back a run that was begun and has come to nothing: one without a single page."""
 
     async def violations(self) -> list[str]:
         """What contradicts the invariants, in words; nothing, always."""

@@ -115,6 +115,8 @@ NEXT_ITEMS = """
 SELECT json_group_array(json_array(seq, page, n, kind, body)) FROM (
   SELECT seq, page, n, kind, body FROM items WHERE run = ? AND seq > ? AND quarantine IS NULL ORDER BY seq LIMIT ?)"""
 
+FINISH = "UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0 AND finished_at IS NULL"
+WITHDRAW = "DELETE FROM runs WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM pages WHERE run = ?1)"
 HANDLERS = """
 SELECT json_group_array(DISTINCT name.value) FROM pages, json_each(json_array(request->>'handler', request->>'failed'))
   AS name WHERE state = 0 AND request IS NOT NULL AND name.value <> ''"""

@@ -95,8 +95,10 @@ class SqliteFrontier:
         await self._journal.do(self._journal.execute, "INSERT OR REPLACE INTO sinks VALUES (?, ?, ?, ?)", row)
 
     async def finish(self, outcome: str) -> None:
-        change = "UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0"
-        await self._journal.do(self._journal.execute, change, (self._clock(), outcome, self._run))
+        await self._journal.do(self._finish, outcome)
+
+    async def withdraw(self) -> None:
+        await self._journal.do(self._journal.execute, queries.WITHDRAW, (self._run,))
 
     async def violations(self) -> list[str]:
         return await self._journal.do(lambda: checks.violations(self._journal.db))
@@ -124,9 +126,6 @@ class SqliteFrontier:
         self._run = (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
-            for table in ("items", "events", "sinks", "files"):
-                change = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
-                self._journal.execute(change, (self._run - self._keep_runs,))
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
         last_item = cast("int", self._journal.value("SELECT coalesce(max(seq), 0) FROM items"))
         return Run(self._run, resumed, self._key, self._seeds(), last_item)
@@ -136,6 +135,12 @@ class SqliteFrontier:
         folders = tuple(origin + folder for origin, listed in found for folder in listed.split("\n") if folder)
         self._seeds_version = self._journal.value(queries.SEEDS_VERSION)
         return Seeds(tuple(origin for origin, _ in found), folders)
+
+    def _finish(self, outcome: str) -> None:
+        ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
+        for table in ("items", "events", "sinks", "files") if ended else ():
+            forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
+            self._journal.execute(forget, (self._run - self._keep_runs,))
 
     def _is_over(self) -> bool:
         return self._journal.value("SELECT finished_at FROM runs WHERE number = ?", (self._run,)) is not None
