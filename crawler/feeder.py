@@ -67,7 +67,9 @@ class Feeder:
         added = await self._frontier.add([self._robots_link(lane.origin, lane.robots_at) for lane in lanes])
         for lane in lanes:
             if lane.host not in added and not lane.refilling:  # it lies on another host, which has not answered yet
-                lane.complete, lane.not_before = True, self._clock.epoch() + ROBOTS_WAIT
+                lane.complete = True
+                if lane.not_before <= (now := self._clock.epoch()):  # else it is known when to ask for it again
+                    lane.not_before = now + ROBOTS_WAIT
             else:
                 lane.complete = False
         return bool(added)

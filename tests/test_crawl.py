@@ -329,6 +329,16 @@ async def test_robots_too_long(site: Site, size: int) -> None:
     assert found.values("path") == ["", "late"]
 
 
+async def test_robots_that_fail_once(site: Site) -> None:
+    """A robots.txt that could not be had is asked for again after a second or so, not after a polling time."""
+    site.page("/robots.txt", "x", status=503, times=2)
+    site.page("/", "x")
+    found = await crawled(seeded(Titles, site.url("/")), site)
+    assert site.paths() == ["/robots.txt"] * 3 + ["/"]
+    assert len(found.items) == 1
+    assert found.summary.elapsed < 8
+
+
 async def test_robots_ignored_on_request(site: Site) -> None:
     """The setting obey_robots=False asks for no robots.txt at all."""
     site.robots("User-agent: *\nDisallow: /")
