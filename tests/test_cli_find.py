@@ -126,8 +126,10 @@ def test_a_file_imports_its_neighbours(folder: Path) -> None:
     assert len(found("shop").seeds) == 2
 
 
-def test_a_file_in_a_package_imports_from_it(folder: Path) -> None:
+def test_a_file_in_a_package_imports_from_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the folder is a package, its files may import from it as ``from . import``, and its __init__ is run."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "spiders"]:
+        monkeypatch.delitem(sys.modules, name)  # other tests import the project's own folder of that name
     write("spiders/__init__.py", "SEEDS = ['http://site.test/']\n")
     write("spiders/shop.py", "from . import SEEDS\n" + SPIDER.format(name="Books"))
     assert found("shop").__module__ == "spiders.shop"
