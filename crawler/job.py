@@ -24,11 +24,12 @@ from crawler.fetch import Fetcher
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
+from crawler.progress import Progress, Summary
 from crawler.scope import Gate, Scope
 from crawler.settings import Settings, merged
-from crawler.sinks import sink_for
+from crawler.sinks import STDOUT, sink_for
 from crawler.spider import Spider, check, handler
-from crawler.stats import Progress, Stats, Summary
+from crawler.stats import Stats
 from crawler.turns import Turns
 from crawler.urls import canonical
 from crawler.visits import Visitor
@@ -83,6 +84,7 @@ class Crawl:
         self._limits = limits or Limits()
         self._budget = Budget(self._limits)
         self._part: Part | None = None
+        self._prints = True
         self._stack = AsyncExitStack()
         self._running: asyncio.Task[Summary] | None = None
         self._stopped = ""
@@ -98,12 +100,29 @@ class Crawl:
     async def run(self) -> Summary:
         """Crawl until nothing is left, a limit is reached, or `stop` is called."""
         async with self:
-            assert self._running is not None
-            return await self._running
+            return await self.ended()
 
-    def join(self, part: Part, *, elapsed: float = 0.0) -> None:
-        """Be one more engine of an invocation that began `elapsed` seconds ago; to be called before all else."""
-        self._part, self._fresh = part, False
+    async def ended(self) -> Summary:
+        """How it ended, once it has; within ``async with``."""
+        assert self._running is not None, "use: async with Crawl(…) as crawl"
+        return await self._running
+
+    @property
+    def part(self) -> Part:
+        """What other engines must know to take part in this invocation."""
+        return Part(self._run.number, self._run.invocation)
+
+    @property
+    def breadcrumb(self) -> str:
+        """The file that tells which pages are inside a handler; empty when there is none."""
+        return str(self._frontier.breadcrumb.path or "")
+
+    def join(self, part: Part, *, elapsed: float = 0.0, prints: bool = True) -> None:
+        """Be one more engine of an invocation that began `elapsed` seconds ago; to be called before all else.
+
+        Unless it `prints`, standard output is another engine's.
+        """
+        self._part, self._fresh, self._prints = part, False, prints
         left = None if self._limits.max_time is None else max(0.0, self._limits.max_time - elapsed)
         self._limits = msgspec.structs.replace(self._limits, max_time=left)
 
@@ -205,7 +224,7 @@ class Crawl:
 
     def _targets(self) -> list[str]:
         if self._outputs or not self.is_kept:
-            return self._outputs
+            return [target for target in self._outputs if self._prints or target != STDOUT]
         return [str(self.folder / f"run-{self._run.number:04}" / "items.jsonl")]
 
     def _first_links(self, visitor: Visitor) -> list[Link]:

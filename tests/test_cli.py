@@ -178,7 +178,7 @@ def progress(**changes: Any) -> Progress:
     usual: dict[str, Any] = {
         "counts": Counts(pending=30, done=1120, failed=2, items=118), "elapsed": 61.0, "pages": 122, "items": 118,
         "bytes": 5000, "pages_per_second": 12.34, "bytes_per_second": 2048.0, "in_flight": 3, "hosts": 1,
-        "downloads": (), "limited_by": "politeness of 1 host", "failures": (),
+        "downloads": (), "limited_by": "politeness of 1 host",
     }  # fmt: skip
     return Progress(**(usual | changes))
 
@@ -186,23 +186,23 @@ def progress(**changes: Any) -> Progress:
 def test_progress_is_one_line() -> None:
     """What a pipe sees every ten seconds says how far the crawl is and what limits it."""
     expected = "1,120 done, 30 pending, 2 failed, 118 items, 12.3 pages/s, limited by politeness of 1 host"
-    assert display.line(progress()) == expected
+    assert report.line(progress()) == expected
 
 
 def test_the_picture_is_plain_text() -> None:
-    """The live display shows downloads and failures too, and no text from outside can draw on the terminal."""
+    """The live display shows downloads and engines too, and no text from outside can draw on the terminal."""
     shown = display.picture(
         "quotes",
         progress(
-            downloads=(("a\x1b[2J.pdf", 512, 1024), ("b.pdf", 10, None)),
-            failures=(("http://a/\x1b]0;x", "[red]\nHttp"),),
+            downloads=(("a\x1b[2J.pdf", 512, 1024), ("[red]b.pdf", 10, None)),
+            engines=2,
+            replaced=1,
         ),
     ).plain.splitlines()
     assert shown[0] == "quotes  1 min 1 s, 12.3 pages/s, 2.0 KiB/s, limited by politeness of 1 host"
     assert shown[1] == "1,120 done, 30 pending, 2 failed, 0 skipped, 0 gone, 118 items"
-    assert shown[2] == "3 requests in flight, 1 host, 4.9 KiB received"
-    assert shown[3:5] == ["download: a\\x1b[2J.pdf 512 bytes of 1.0 KiB (50%)", "download: b.pdf 10 bytes"]
-    assert shown[5] == "failed: http://a/\\x1b]0;x [red]\\nHttp"
+    assert shown[2] == "3 requests in flight, 1 host, 4.9 KiB received, 2 engines, 1 replaced"
+    assert shown[3:] == ["download: a\\x1b[2J.pdf 512 bytes of 1.0 KiB (50%)", "download: [red]b.pdf 10 bytes"]
 
 
 def summary(**changes: Any) -> Summary:

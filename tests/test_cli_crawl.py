@@ -214,7 +214,7 @@ def test_a_pipe_sees_lines_of_progress(
     titles: Site, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, options: list[str], shown: bool
 ) -> None:
     """Where stderr is no terminal, progress is a log line now and then, unless it is not wanted."""
-    monkeypatch.setattr("crawler.cli.display.LINE_EVERY", 0.05)
+    monkeypatch.setattr("crawler.cli.view.LINE_EVERY", 0.05)
     titles.page("/", "<title>Late", after=0.3)
     assert crawl("titles", *options) == 0
     assert (" INFO 0 done, 1 pending, 0 failed, 0 items, " in capsys.readouterr().err) == shown

@@ -14,7 +14,7 @@ import pytest
 
 from crawler import Crawl, FetchError, Limits, Request, Response, Scope, Spider
 from crawler.errors import ConfigError
-from crawler.stats import Summary
+from crawler.progress import Summary
 from crawler.testing import Site
 
 

@@ -14,8 +14,8 @@ from crawler.frontier import JobFacts, Want
 from crawler.frontier.schema import opened, readable
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Link, Page, State
+from crawler.progress import Summary
 from crawler.settings import Settings
-from crawler.stats import Summary
 from crawler.testing import Site
 from tests.test_crawl import crawled
 from tests.test_engine import everything, links_to, only, path_of, spider

@@ -11,10 +11,13 @@ from cyclopts import Parameter
 from crawler.cli import find, layers, loading, starter, stdout, words
 from crawler.cli.jobs import held
 from crawler.cli.options import FLAG, MANY, OUTPUT, Folder
-from crawler.cli.run import View, to_the_end
+from crawler.cli.run import to_the_end
+from crawler.cli.serve import serve
+from crawler.cli.view import View
 from crawler.errors import ConfigError
 from crawler.export import Existing
 from crawler.job import Crawl, Limits
+from crawler.processes.child import LINE, Line
 from crawler.settings import parse_duration, parse_size
 from crawler.sinks import sink_for
 from crawler.spider import Spider, build, check
@@ -26,7 +29,7 @@ Number = TypeVar("Number", int, float)
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Job:
-    """What is crawled, and where it goes."""
+    """What is crawled, where it goes, and by how many engines."""
 
     arguments: Annotated[
         tuple[str, ...], MANY, Parameter(name="-a", help="key=value: an argument of the spider; repeatable")
@@ -42,6 +45,7 @@ class Job:
     append: Annotated[bool, FLAG, Parameter(help="add to an output file that is there")] = False
     overwrite: Annotated[bool, FLAG, Parameter(help="replace an output file that is there")] = False
     folder: Folder = None
+    processes: Annotated[int, Parameter(name=["-j", "--processes"], help="engines, each a process of its own")] = 1
 
 
 @Parameter(name="*")
@@ -77,19 +81,22 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
     spider
         a name from ./spiders, file.py[:Class], package.module[:Class], or the URL of a site
     """
-    prepared = _prepared(spider, job, _limits(stop))
-    if job.fresh:
-        _confirm_loss(prepared, yes=job.yes)
+    line = LINE.get()
+    prepared = _prepared(spider, job, _limits(stop), line)
     view = View(shown.progress, shown.log_level, shown.log_format, shown.debug)
     try:
-        return to_the_end(prepared, view).exit_code
+        if line is None:
+            return to_the_end(prepared, view).exit_code
+        return serve(prepared, view, line, processes=job.processes)
     except BrokenPipeError:
         stdout.discard()
         sys.stderr.write("stopped: nobody reads standard output any more; run the same command again to go on\n")
         return STOPPED
 
 
-def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
+def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
+    if job.processes < 1:
+        raise ConfigError(f"-j must be at least 1, not {job.processes}")
     project = layers.project(os.environ)
     wanted = starter.site(text) if find.is_url(text) else find.spider_class(text, project.spiders)
     arguments = dict(layers.pairs(job.arguments, "-a"))
@@ -97,7 +104,7 @@ def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
     for target in job.output:
         sink_for(target)  # a wrong one is better known before the job is begun
     own = (f"{wanted.__name__}.settings", spider.settings)
-    return Crawl(
+    crawl = Crawl(
         spider,
         output=job.output,
         job=job.job,
@@ -108,6 +115,13 @@ def _prepared(text: str, job: Job, limits: Limits) -> Crawl:
         existing=_existing(job),
         limits=limits,
     )
+    if line is not None and line.role.part is not None:
+        crawl.join(line.role.part, elapsed=line.role.elapsed, prints=not line.role.index)
+    elif job.fresh:
+        _confirm_loss(crawl, yes=job.yes)
+    if line is not None:
+        crawl.share_bytes(line.count_bytes)
+    return crawl
 
 
 def _built(wanted: type[Spider], arguments: dict[str, str], *, has_seeds: bool) -> Spider:

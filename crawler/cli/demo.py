@@ -7,7 +7,8 @@ from pathlib import Path
 
 from crawler import demo as shop
 from crawler.cli import find, layers, loading
-from crawler.cli.run import View, to_the_end
+from crawler.cli.run import to_the_end
+from crawler.cli.view import View
 from crawler.errors import escaped
 from crawler.job import Crawl
 from crawler.spider import build

@@ -1,4 +1,4 @@
-"""What a running crawl shows on stderr: a picture that renews itself on a terminal, else one line every ten seconds."""
+"""The picture of a running crawl on a terminal, which renews itself."""
 
 from rich.console import Console
 from rich.live import Live
@@ -6,10 +6,8 @@ from rich.text import Text
 
 from crawler.cli import words
 from crawler.errors import escaped
-from crawler.stats import Progress
+from crawler.progress import Progress
 
-RENEWED_EVERY = 0.25
-LINE_EVERY = 10.0
 LONGEST_URL = 100
 DOWNLOADS_SHOWN = 4
 
@@ -20,27 +18,19 @@ def live() -> Live:
     return Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
 
 
-def line(progress: Progress) -> str:
-    """A moment of a crawl in one line."""
-    counts = progress.counts
-    return (
-        f"{counts.done:,} done, {counts.pending:,} pending, {counts.failed:,} failed, {counts.items:,} items, "
-        f"{progress.pages_per_second:.1f} pages/s, limited by {progress.limited_by}"
-    )
-
-
 def picture(job: str, progress: Progress) -> Text:
     """A moment of a crawl in a few lines, as wide as they are."""
     counts = progress.counts
     speed = f"{progress.pages_per_second:.1f} pages/s, {words.size(progress.bytes_per_second)}/s"
     ended = f"{counts.failed:,} failed, {counts.skipped:,} skipped, {counts.gone:,} gone"
     open_now = f"{words.count(progress.in_flight, 'request')} in flight, {words.count(progress.hosts, 'host')}"
+    engines = f", {words.count(progress.engines, 'engine')}" if progress.engines > 1 else ""
+    replaced = f", {progress.replaced} replaced" if progress.replaced else ""
     rows = [
         f"{job}  {words.duration(progress.elapsed)}, {speed}, limited by {progress.limited_by}",
         f"{counts.done:,} done, {counts.pending:,} pending, {ended}, {words.count(counts.items, 'item')}",
-        f"{open_now}, {words.size(progress.bytes)} received",
+        f"{open_now}, {words.size(progress.bytes)} received{engines}{replaced}",
         *(_download(*download) for download in progress.downloads[:DOWNLOADS_SHOWN]),
-        *(f"failed: {escaped(url, LONGEST_URL)} {escaped(reason, LONGEST_URL)}" for url, reason in progress.failures),
     ]
     return Text("\n".join(rows), no_wrap=True, overflow="ellipsis")
 

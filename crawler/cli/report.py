@@ -1,10 +1,19 @@
-"""How a crawl ended, and what to do next, in lines for people."""
+"""How a crawl goes, how it ended, and what to do next, in lines for people."""
 
 from collections.abc import Mapping
 
 from crawler.cli import words
 from crawler.errors import escaped
-from crawler.stats import Summary
+from crawler.progress import Progress, Summary
+
+
+def line(progress: Progress) -> str:
+    """A moment of a crawl in one line."""
+    counts = progress.counts
+    return (
+        f"{counts.done:,} done, {counts.pending:,} pending, {counts.failed:,} failed, {counts.items:,} items, "
+        f"{progress.pages_per_second:.1f} pages/s, limited by {progress.limited_by}"
+    )
 
 
 def lines(summary: Summary, advice: str) -> list[str]:

@@ -1,60 +1,42 @@
-"""A crawl in the foreground: its loop, the two signals that end it, what is shown meanwhile, and how it ended."""
+"""A crawl in this process: its loop, the two signals that end it, what is shown meanwhile, and how it ended."""
 
 import asyncio
-import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
-from msgspec import Struct
-from rich.live import Live
-
-from crawler.cli import display, logs, report
+from crawler.cli import logs, report
+from crawler.cli.view import View, screen
 from crawler.engine import current_page
-from crawler.job import Crawl, Summary, new_loop
+from crawler.job import Crawl, new_loop
+from crawler.progress import Summary
 
-log = logging.getLogger(__name__)
+LOOKED_AT_EVERY = 0.05
 SHOW_CURSOR = b"\x1b[?25h\n"
-
-
-class View(Struct, frozen=True):
-    """How a crawl is shown. ``progress`` None: yes, as a picture on a terminal and as lines elsewhere."""
-
-    progress: bool | None = None
-    log_level: str = "info"
-    log_format: logs.Style = "text"
-    debug: bool = False
-
-    @property
-    def is_live(self) -> bool:
-        """Whether the picture is shown."""
-        return self.progress is not False and self.log_format == "text" and sys.stderr.isatty()
-
-    def tell(self, text: str) -> None:
-        """Say something to whoever started the crawl, in the form that stderr has."""
-        if self.log_format == "json":
-            log.info(text)
-        else:
-            sys.stderr.write(text + "\n")
 
 
 def to_the_end(crawl: Crawl, view: View, *, advice: str = "") -> Summary:
     """Run a crawl until it ends or a signal stops it, and tell how it went; `advice` is what to do next."""
     make_loop = asyncio.new_event_loop if view.debug else new_loop  # uvloop cannot tell which callback was slow
-    level = "debug" if view.debug else view.log_level
     with (
-        logs.to_stderr(level, view.log_format, crawl.job, current_page),
+        logs.to_stderr(view.level, view.log_format, crawl.job, current_page),
         asyncio.Runner(debug=view.debug or None, loop_factory=make_loop) as runner,
         _stopped_by_signals(crawl, view, runner.get_loop()),
     ):
         summary = runner.run(_watched_run(crawl, view))
-        told = report.lines(summary, advice or report.advice(summary))
-        view.tell("; ".join(map(str.strip, told)) if view.log_format == "json" else "\n".join(told))
+        tell_end(summary, view, advice=advice)
     return summary
+
+
+def tell_end(summary: Summary, view: View, *, advice: str = "", remark: str | None = None) -> None:
+    """Say how a crawl ended, and what to do next."""
+    told = report.lines(summary, advice or report.advice(summary))
+    told[-1:-1] = [f"  {remark}"] if remark else []
+    view.tell("; ".join(map(str.strip, told)) if view.log_format == "json" else "\n".join(told))
 
 
 async def _watched_run(crawl: Crawl, view: View) -> Summary:
@@ -64,28 +46,25 @@ async def _watched_run(crawl: Crawl, view: View) -> Summary:
 
 @asynccontextmanager
 async def _watching(crawl: Crawl, view: View) -> AsyncIterator[None]:
-    with display.live() if view.is_live else nullcontext() as screen:
-        watcher = asyncio.create_task(_watch(crawl, view, screen), name="display")
-        try:
-            yield
-        finally:
-            watcher.cancel()
-            await asyncio.wait({watcher})
-            if not watcher.cancelled():
-                watcher.result()
+    watcher = asyncio.create_task(_watch(crawl, view), name="display")
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        await asyncio.wait({watcher})
+        if not watcher.cancelled():
+            watcher.result()
 
 
-async def _watch(crawl: Crawl, view: View, screen: Live | None) -> None:
+async def _watch(crawl: Crawl, view: View) -> None:
     while not _has_begun(crawl):  # noqa: ASYNC110  # nobody tells
-        await asyncio.sleep(display.RENEWED_EVERY / 10)
+        await asyncio.sleep(LOOKED_AT_EVERY)
     if crawl.resumes:
         view.tell(crawl.resumes)
-    while screen is not None:
-        screen.update(display.picture(crawl.job, crawl.progress()), refresh=True)
-        await asyncio.sleep(display.RENEWED_EVERY)
-    while view.progress is not False:
-        await asyncio.sleep(display.LINE_EVERY)
-        log.info(display.line(crawl.progress()))
+    with screen(view, crawl.job) as shown:
+        while True:
+            shown.show(crawl.progress())
+            await asyncio.sleep(LOOKED_AT_EVERY)
 
 
 def _has_begun(crawl: Crawl) -> bool:

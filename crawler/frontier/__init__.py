@@ -15,6 +15,7 @@ The frontier judges nothing: it compares tokens and writes rows. When to ask and
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from msgspec import Struct
@@ -121,6 +122,10 @@ class Renewed(Struct, frozen=True):
 
 class Breadcrumb(Protocol):
     """Which pages are inside a handler now, told to whoever takes over should the process die there."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that tells it, if it is one."""
 
     def enter(self, page: int) -> int:
         """Mark that the code of a page's handler runs; gives what `leave` wants."""

@@ -45,6 +45,11 @@ class EngineLock:
         """The locks that belong to a journal's file; a journal in memory has none."""
         return cls(None if str(journal) == ":memory:" else Path(journal).parent)
 
+    @property
+    def path(self) -> Path | None:
+        """This engine's own file."""
+        return self._own
+
     def take(self, engine: int) -> None:
         """Hold the lock of `engine` until `close` or the process's end."""
         if self._folder is None:
@@ -74,12 +79,9 @@ class EngineLock:
         if self._folder is None:
             return []
         path = self._path(self._folder, engine)
-        try:
-            left = path.read_bytes()
-        except FileNotFoundError:
-            return []
+        left = marks(path) or []
         path.unlink(missing_ok=True)
-        return [page for (page,) in _SLOT.iter_unpack(left[: len(left) // _SLOT.size * _SLOT.size]) if page]
+        return left
 
     def enter(self, page: int) -> int:
         """Mark that the code of a page's handler runs; gives what `leave` wants."""
@@ -108,6 +110,15 @@ class EngineLock:
     @staticmethod
     def _path(folder: Path, engine: int) -> Path:
         return folder / f"engine-{engine}.lock"
+
+
+def marks(path: Path) -> list[int] | None:
+    """The pages that are inside a handler according to a breadcrumb; None when the file is gone."""
+    try:
+        left = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    return [page for (page,) in _SLOT.iter_unpack(left[: len(left) // _SLOT.size * _SLOT.size]) if page]
 
 
 def wipe(path: Path) -> None:

@@ -1,0 +1,12 @@
+"""The program of an engine's process: the words of ``crawler crawl``, and the line to its supervisor."""
+
+from collections.abc import Sequence
+
+from crawler.cli.app import run
+from crawler.processes.child import LINE, Line
+
+
+def main(words: Sequence[str]) -> int:
+    """Run ``crawler crawl`` as one engine; the last word is the descriptor of the line."""
+    LINE.set(Line(int(words[-1])))
+    return run(words[:-1])

@@ -1,0 +1,81 @@
+"""An engine's process, as its supervisor has it."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from crawler.frontier.liveness import marks
+from crawler.processes import Message, Role, decoded, encoded
+from crawler.progress import Progress
+
+LAST_WORDS = 2.0  # an engine that was told to show where it hangs has this long
+
+
+class EngineProcess:
+    """One engine. `command` starts it; the descriptor of its end of the line is the last word that it is given."""
+
+    def __init__(self, command: Sequence[str], role: Role) -> None:
+        self.index = role.index
+        self.progress: Progress | None = None
+        self.breadcrumb: Path | None = None
+        self.received = 0
+        self.has_ended = self.is_silent = False
+        self.heard_at = time.monotonic()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            descriptors = (theirs.fileno(), role.bytes_file)
+            self._process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=descriptors)  # noqa: S603  # ours
+        self._socket.sendall(encoded(role))
+        self._socket.setblocking(False)
+        self._received = b""
+
+    def fileno(self) -> int:
+        """The descriptor where news of it come."""
+        return self._socket.fileno()
+
+    def messages(self) -> Iterator[Message]:
+        """What it has said since the last time."""
+        while not self.is_silent:
+            try:
+                data = self._socket.recv(1 << 16)
+            except BlockingIOError:
+                return
+            except ConnectionResetError:
+                data = b""
+            self.is_silent = not data
+            self.heard_at = time.monotonic()
+            *lines, self._received = (self._received + data).split(b"\n")
+            yield from map(decoded, lines)
+
+    def poll(self) -> int | None:
+        """How it has ended, negative for a signal; None while it lives. What it said last may still be heard."""
+        return self._process.poll()
+
+    def was_inside_a_page(self) -> bool:
+        """Whether a page may have ended it; also when another engine has read its breadcrumb by now."""
+        return self.breadcrumb is not None and marks(self.breadcrumb) != []
+
+    def close(self) -> None:
+        """Let go of one that has ended."""
+        self._socket.close()
+
+    def terminate(self) -> None:
+        """Ask it to come to an end: nothing more is begun, what is in flight has ten seconds."""
+        self._process.terminate()
+
+    def end(self) -> None:
+        """End one that hangs: it shows where, if it can."""
+        self._process.send_signal(signal.SIGABRT)
+        try:
+            self._process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
+    def kill(self) -> None:
+        """End it at once, and wait until it has gone."""
+        self._process.kill()
+        self._process.wait()
+        self.close()
