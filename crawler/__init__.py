@@ -8,6 +8,7 @@ The floors, from the ground; a file imports from its own floor or from below:
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine turns asking         one page's journey
                  door downloads visits handling export stats job
+                 pressure machine
     4 doors      cli demo testing                                        how people come in
 """
 

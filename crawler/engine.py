@@ -27,7 +27,7 @@ current_page: ContextVar[Page | None] = ContextVar("current_page", default=None)
 HEARTBEAT, LEASE_TIME = 5.0, 30.0
 LAST_WORDS = 10.0  # what is in flight when the crawl is stopped has this long
 LONGEST_REST = 3600.0  # nothing to ask for longer than this: the run is parked
-MOST_UNCOMMITTED = 500
+MOST_UNCOMMITTED, MOST_UNCOMMITTED_BYTES = 500, 64 << 20
 
 Turn = tuple[HostLane, Page]
 Visiting = Callable[[HostLane, Page], Awaitable[Visit]]
@@ -45,11 +45,13 @@ class Engine:
         self.workbench: Workbench[Ticket] = Workbench()
         self.feeder = Feeder(frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds)
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
+        self.most = self.settings.concurrency  # requests in flight; fewer while the machine is short of something
         self.outcome = ""
         self.stored_bytes = 0  # of items, by this engine
         self.in_flight: dict[int, Page] = {}
         self._visits: list[Visit] = []
         self._committing = self._is_over = False
+        self._unstored = 0  # bytes of memory, of what ended
         self._idle: deque[asyncio.Future[Turn | None]] = deque()
         self._lent = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -174,7 +176,7 @@ class Engine:
         """Hand what is due to idle workers, and come back when the next host is."""
         if self.outcome:
             return
-        now, most = self.clock.monotonic(), self.settings.concurrency
+        now, most = self.clock.monotonic(), self.most
         while self.workbench.in_flight < most and (urgent := self.workbench.take_ticket(now)):
             if urgent[1].done():
                 self.workbench.done(urgent[0], was_sent=False)
@@ -190,10 +192,11 @@ class Engine:
         self._come_back()
 
     def _may_start(self) -> bool:
-        most = self.settings.concurrency
+        most = self.most
         # at most as many handlers again wait for extra fetches; robots.txt, which these may wait for, is let through
         is_busy = len(self.in_flight) - min(self._lent, most) >= most
-        is_full = len(self._visits) >= MOST_UNCOMMITTED or self.backlog() > self.settings.backlog_bytes
+        is_full = len(self._visits) >= MOST_UNCOMMITTED or self._unstored > MOST_UNCOMMITTED_BYTES
+        is_full = is_full or self.backlog() > self.settings.backlog_bytes
         return not (is_full or is_busy) and self.budget.may_start()
 
     def _come_back(self) -> None:
@@ -228,6 +231,7 @@ class Engine:
             if not lane.is_pace_stored:
                 lane.is_pace_stored, visit.delay = True, lane.pace.delay
             self._visits.append(visit)
+            self._unstored += visit.weight
             self._ended.set()
         if self.budget.reached or not self.in_flight:
             self._stirred.set()
@@ -247,6 +251,7 @@ class Engine:
         self._committing = True
         committed = await self.frontier.commit(visits)
         self._committing = False
+        self._unstored -= sum(visit.weight for visit in visits)
         for index, visit in enumerate(visits):
             lane = self.workbench.lanes.get(visit.page.host)
             if index in committed.refused:

@@ -17,6 +17,7 @@ else:
     Json = Any  # msgspec knows no recursive types
 Kind = Literal["page", "start", "robots", "download"]
 
+LINK_WEIGHT = 300  # bytes of memory, about, that a link takes until it is stored
 ROBOTS_PRIORITY = 1 << 30  # a host's robots.txt goes before anything else of that host
 
 
@@ -204,6 +205,11 @@ class Visit(Struct):
     robots_for: str | None = None
     ready_at: float | None = None
     delay: float | None = None
+
+    @property
+    def weight(self) -> int:
+        """Roughly the bytes of memory that it takes until it is stored, its items and links."""
+        return sum(len(item.body) for item in self.items) + LINK_WEIGHT * len(self.links)
 
 
 class Clock(Struct, frozen=True):

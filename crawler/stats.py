@@ -92,6 +92,8 @@ class Stats:
         engine = self._engine
         if engine.backlog() > engine.settings.backlog_bytes:
             return "a sink"
+        if engine.most < engine.settings.concurrency:
+            return f"memory or open files: {engine.most} requests in flight" if engine.most else "room on the disk"
         if len(engine.in_flight) >= engine.settings.concurrency:
             return f"{engine.settings.concurrency} requests in flight (concurrency)"
         now = engine.clock.monotonic()

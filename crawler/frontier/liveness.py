@@ -1,14 +1,19 @@
 """How the engines of one machine know who lives: each holds a lock that the kernel drops with its process."""
 
 import contextlib
+import errno
 import os
 import sys
 from pathlib import Path
+
+from crawler.errors import StorageFull, StoreUnavailable
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class EngineLock:
@@ -25,11 +30,15 @@ class EngineLock:
         return cls(None if str(journal) == ":memory:" else Path(journal).parent)
 
     def take(self, engine: int) -> None:
-        """Hold the lock of `engine` until `close` or the process's end."""
+        """Hold the lock of `engine` until `close` or the process's end. Raises StoreError where no file can be made."""
         if self._folder is None:
             return
         self._own = self._path(self._folder, engine)
-        self._descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            kind = StorageFull if error.errno in _FULL else StoreUnavailable
+            raise kind(f"{self._own} cannot be made: {error.strerror or error}") from error
         locked = _try_lock(self._descriptor)
         assert locked, f"{self._own} is held by another process"
 

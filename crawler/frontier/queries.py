@@ -84,6 +84,7 @@ UPDATE runs SET pending = pending - ?, items = items + ?, quarantined = quaranti
 INSERT_ITEMS = """
 INSERT INTO items(run, page, n, kind, body, quarantine)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM jsonb_each(?)"""
+QUARANTINE = "UPDATE items SET quarantine = ? WHERE seq = ? AND run = ? AND quarantine IS NULL"
 INSERT_FILES = """
 INSERT OR REPLACE INTO files SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
 INSERT_EVENTS = """
