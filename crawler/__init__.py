@@ -8,7 +8,7 @@ The floors, from the ground; a file imports from its own floor or from below:
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns      one page's journey
                  asking door downloads visits handling export
-                 stats progress job processes
+                 stats progress pressure machine job processes
     4 doors      cli demo testing                                        how people come in
 """
 

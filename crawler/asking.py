@@ -14,6 +14,7 @@ from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, SHORTEST_REST
+from crawler.pressure import Pressure
 from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
 from crawler.urls import Joiner
@@ -22,12 +23,13 @@ from crawler.urls import Joiner
 class Asker:
     """Asks, and keeps what turns share: the fetcher, the files, the resolver of links, the downloads under way."""
 
-    def __init__(self, engine: Engine, fetcher: Fetcher, folder: Path, run: int) -> None:
+    def __init__(self, engine: Engine, fetcher: Fetcher, folder: Path, run: int, pressure: Pressure) -> None:
         self.engine = engine
         self.fetcher = fetcher
         self.folder = folder
         self.files = FileStore(folder / "files")
         self.run = run
+        self.pressure = pressure
         self.visitor = engine.visitor
         self.joiner = Joiner()
         self.max_links = engine.settings.max_links

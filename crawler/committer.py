@@ -12,6 +12,7 @@ from crawler.visits import Visitor
 from crawler.workbench import Workbench
 
 log = logging.getLogger(__name__)
+MOST_UNCOMMITTED, MOST_UNCOMMITTED_BYTES = 500, 64 << 20
 Expect = Callable[[Mapping[int, int]], None]
 
 
@@ -33,12 +34,14 @@ class Committer:
         self._expect = expect
         self._visits: list[Visit] = []
         self._is_committing = self._is_over = False
+        self._unstored = 0  # bytes of memory, of what ended
         self._ended = asyncio.Event()
+        self.item_bytes = 0  # of the run, as far as it is known here
 
     @property
-    def waiting(self) -> int:
-        """How many visits are not stored yet, those being stored aside."""
-        return len(self._visits)
+    def is_full(self) -> bool:
+        """Whether so much waits to be stored that no more may be fetched."""
+        return len(self._visits) >= MOST_UNCOMMITTED or self._unstored > MOST_UNCOMMITTED_BYTES
 
     @property
     def is_busy(self) -> bool:
@@ -48,6 +51,7 @@ class Committer:
     def add(self, visit: Visit) -> None:
         """Store a visit soon."""
         self._visits.append(visit)
+        self._unstored += visit.weight
         self._ended.set()
 
     def finish(self) -> None:
@@ -70,6 +74,8 @@ class Committer:
         self._is_committing = True
         committed = await self._frontier.commit(visits)
         self._is_committing = False
+        self._unstored -= sum(visit.weight for visit in visits)
+        self.item_bytes = committed.item_bytes
         if committed.is_spent:
             self._budget.end_items()
         for index, visit in enumerate(visits):

@@ -6,7 +6,7 @@ from functools import partial
 
 from crawler.asking import Asker
 from crawler.door import LONGEST_QUEUE, Door
-from crawler.errors import HttpError, StoreUnavailable
+from crawler.errors import HttpError, StorageFull, StoreUnavailable
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow
@@ -30,11 +30,15 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
         )
     except StoreUnavailable as error:  # another process is writing this very file
         raise NotNow(asker.engine.clock.epoch() + LONGEST_QUEUE, str(error)) from error
+    except StorageFull as error:  # no fault of the page's: what there is of it stays, and it waits for room
+        wait = asker.pressure.no_room(error, asker.engine.clock.monotonic())
+        raise NotNow(asker.engine.clock.epoch() + wait, str(error)) from error
     except _Elsewhere:
         return await asker.visitor.redirected(page, lane.token, answers[-1])
     finally:
         asker.downloads.pop(request.url, None)
         asker.free(lane, was_sent=bool(sent))
+    asker.pressure.room()
     visit = Visit(page, lane.token, State.DONE, "", answers[-1].status, ended_at=asker.engine.clock.epoch())
     visit.size, visit.file = record.size, record
     if not request.handler:

@@ -28,7 +28,6 @@ current_page: ContextVar[Page | None] = ContextVar("current_page", default=None)
 HEARTBEAT, LEASE_TIME = 0.5, 30.0
 LAST_WORDS = 10.0  # what is in flight when the crawl is stopped has this long
 LONGEST_REST = 3600.0  # nothing to ask for longer than this: the run is parked
-MOST_UNCOMMITTED = 500
 
 Turn = tuple[HostLane, Page]
 Visiting = Callable[[HostLane, Page], Awaitable[Visit]]
@@ -49,6 +48,7 @@ class Engine:
         )
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
         self.committer = Committer(frontier, self.workbench, visitor, budget, clock, self.expect)
+        self.most = self.settings.concurrency  # requests in flight; fewer while the machine is short of something
         self.outcome = ""
         self.in_flight: dict[int, Page] = {}
         self._is_alone = False
@@ -177,7 +177,7 @@ class Engine:
         """Hand what is due to idle workers, and come back when the next host is."""
         if self.outcome:
             return
-        now, most = self.clock.monotonic(), self.settings.concurrency
+        now, most = self.clock.monotonic(), self.most
         while self.workbench.in_flight < most and (urgent := self.workbench.take_ticket(now)):
             if urgent[1].done():
                 self.workbench.done(urgent[0], was_sent=False)
@@ -209,10 +209,10 @@ class Engine:
         return not is_busy and all(page.request.kind == "start" for page in self.in_flight.values())
 
     def _may_start(self) -> bool:
-        most = self.settings.concurrency
+        most = self.most
         # at most as many handlers again wait for extra fetches; robots.txt, which these may wait for, is let through
         is_busy = len(self.in_flight) - min(self._lent, most) >= most
-        is_full = self.committer.waiting >= MOST_UNCOMMITTED or self.backlog() > self.settings.backlog_bytes
+        is_full = self.committer.is_full or self.backlog() > self.settings.backlog_bytes
         return not (is_full or is_busy) and self.budget.may_start()
 
     def _come_back(self) -> None:

@@ -9,18 +9,22 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, ItemError, StorageFull, StoreUnavailable
 from crawler.frontier import Cursor, Frontier, Run
+from crawler.models import StoredItem
 from crawler.sinks import STDOUT, MustRebuild, Position, Sink, Taken, end_of, exists
 
 log = logging.getLogger(__name__)
 Existing = Literal["refuse", "append", "overwrite"]
 BATCH = 200
-LONGEST_PAUSE, LOOK_AGAIN = 1.0, 0.25
+LONGEST_LOOK, LOOK_FOR_LOCK = 1.0, 0.25
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+Given = TypeVar("Given")
+Result = TypeVar("Result")
 
 
 def refuse_existing(targets: Sequence[str]) -> None:
@@ -33,15 +37,18 @@ def refuse_existing(targets: Sequence[str]) -> None:
 
 
 class Exporter:
-    """Keeps one sink up with the items of one run."""
+    """Keeps one sink up with the items of one run. `patience` (s): how long one that is full or away is waited for."""
 
-    def __init__(self, frontier: Frontier, sink: Sink, run: Run) -> None:
+    def __init__(self, frontier: Frontier, sink: Sink, run: Run, patience: float) -> None:
         self._frontier = frontier
         self._sink = sink
         self._run = run.number
         self._news = asyncio.Event()
         self._is_over = self._stands_by = False
         self._leaves_at = math.inf
+        self._patience = patience
+        self._waits = False  # what is wrong from the start is better known at once
+        self._batch = BATCH
         self.cursor = Cursor()
 
     @property
@@ -78,13 +85,19 @@ class Exporter:
         except MustRebuild as wish:
             log.warning("%s is not as this run left it: it is written again from the journal", self.target)
             await self._rebuild(wish.position)
-        await self._write_next(at_least_once=True)
+        position = await asyncio.to_thread(self._sink.write, [])
+        await self._record(Cursor(self.cursor.seq, self.cursor.bytes, position))
 
     async def follow(self) -> None:
-        """Write items as they come, until `finish`; then to the last, whoever writes it."""
+        """Write items as they come, until `finish`; then to the last, whoever writes it.
+
+        What the sink refuses for good goes to the quarantine. Raises StorageFull and StoreUnavailable when the sink has
+        not taken anything for longer than the patience.
+        """
+        self._waits = True
         while not self._is_over or self._stands_by:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_AGAIN if self._stands_by else LONGEST_PAUSE):
+                async with asyncio.timeout(LOOK_FOR_LOCK if self._stands_by else LONGEST_LOOK):
                     await self._news.wait()
             self._news.clear()
             if self._stands_by and not await self._take_over():
@@ -115,24 +128,49 @@ class Exporter:
         self._is_over, self._leaves_at = True, time.monotonic() + patience
         self._news.set()
 
-    async def _write_next(self, *, at_least_once: bool = False) -> bool:
-        items = await self._frontier.items(self._run, self.cursor.seq, BATCH)
-        if not items and not at_least_once:
+    async def _write_next(self) -> bool:
+        items = await self._frontier.items(self._run, self.cursor.seq, self._batch)
+        if not items:
             return False
         try:
-            position = await asyncio.to_thread(self._sink.write, items)
+            position = await self._patiently(self._sink.write, items)
+        except ItemError as error:
+            await self._refuse(items, error)
+            return True
         except MustRebuild as wish:
             log.info("%s gets new columns: it is written again from the journal", self.target)
             await self._rebuild(wish.position)
             return True
-        seq = items[-1].seq if items else self.cursor.seq
-        await self._record(Cursor(seq, self.cursor.bytes + sum(len(item.body) for item in items), position))
-        return bool(items)
+        self._batch = min(BATCH, 2 * self._batch)
+        size = sum(len(item.body) for item in items)
+        await self._record(Cursor(items[-1].seq, self.cursor.bytes + size, position))
+        return True
+
+    async def _patiently(self, call: Callable[[Given], Result], given: Given) -> Result:
+        """Call the sink in a thread, again and again while it is full or away."""
+        waited, pause = 0.0, SHORTEST_PAUSE
+        while True:
+            try:
+                return await asyncio.to_thread(call, given)
+            except (StorageFull, StoreUnavailable) as error:
+                if waited >= self._patience or not self._waits:
+                    raise
+                if not waited:
+                    log.warning("items wait in the journal: %s", error)
+            await asyncio.sleep(pause)
+            waited, pause = waited + pause, min(2 * pause, LONGEST_PAUSE)
+
+    async def _refuse(self, items: Sequence[StoredItem], error: ItemError) -> None:
+        """Set the item aside that the sink cannot take, once it is found: of several the first half is tried next."""
+        self._batch = max(1, len(items) // 2)
+        if len(items) == 1:
+            log.warning("an item goes to the quarantine: %s", error)
+            await self._frontier.quarantine(items[0].seq, f"{self.target}: {error}")
 
     async def _rebuild(self, position: Position) -> None:
         await self._record(Cursor(position=position))
         await asyncio.to_thread(self._sink.close)
-        await asyncio.to_thread(self._sink.open, position)
+        await self._patiently(self._sink.open, position)
 
     async def _record(self, cursor: Cursor) -> None:
         await self._frontier.follow(self._key, self._run, cursor)

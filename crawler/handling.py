@@ -41,7 +41,8 @@ OURS = (SpiderError, FetchError, NotNow, LimitReached, LeaseLost, StoreError)
 async def drained(called: Callable[[], object], door: PageDoor | None, limit: float) -> list[object]:
     """All that a handler yields or returns, laid flat. What it raises becomes a HandlerError, unless it is our own.
 
-    An async handler has `limit` seconds. A handler cannot end the process, nor its worker.
+    An async handler has `limit` seconds. A handler cannot end the process, nor its worker. MemoryError passes: it need
+    not be the handler's fault.
     """
     yielded: list[object] = []
     try:
@@ -50,7 +51,7 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
             await _awaited(outcome, yielded, door, limit)
         else:
             _collect(outcome, yielded)
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:
         if door is not None and door.interrupt is not None:

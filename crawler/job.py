@@ -2,9 +2,9 @@
 
 import asyncio
 import hashlib
+import logging
 import math
 import re
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,20 +14,22 @@ from typing import Self
 
 import msgspec
 
+from crawler import machine
 from crawler.asking import Asker
 from crawler.budget import Budget, Limits
 from crawler.engine import LAST_WORDS, Engine
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, StorageFull
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
+from crawler.pressure import Pressure, fitted
 from crawler.progress import Progress, Summary
 from crawler.scope import Gate, Scope
 from crawler.settings import Settings, merged
-from crawler.sinks import STDOUT, sink_for
+from crawler.sinks import STDOUT, sink_for, translated
 from crawler.spider import Spider, check, handler
 from crawler.stats import Stats
 from crawler.turns import Turns
@@ -36,9 +38,7 @@ from crawler.visits import Visitor
 
 __all__ = ["Crawl", "Limits", "Progress", "Summary", "crawl", "default_job_name", "new_loop"]
 
-if sys.platform != "win32":
-    import resource
-
+log = logging.getLogger(__name__)
 IN_MEMORY = ":memory:"
 ITERATOR = "async for"
 
@@ -90,6 +90,7 @@ class Crawl:
         self._stopped = ""
         self._stats: Stats | None = None
         self._engine: Engine | None = None
+        self._full: StorageFull | None = None
         self._exporters: list[Exporter] = []
         self._frontier: SqliteFrontier
         self._run: Run
@@ -182,17 +183,18 @@ class Crawl:
     # -- the parts
 
     async def _open(self) -> None:
-        settings = self.settings
-        _allow_many_files()
+        settings = self.settings = _fitted(self.settings)
         if self.is_kept:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with translated(str(self.folder)):
+                self.folder.mkdir(parents=True, exist_ok=True)
         else:
             self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         journal = self.folder / "job.db" if self.is_kept else IN_MEMORY
         power_safe = settings.durability == "power"
         self._frontier = SqliteFrontier(
-            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, power_safe=power_safe
-        )
+            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, power_safe=power_safe,
+            patience=settings.store_patience,
+        )  # fmt: skip
         self._stack.push_async_callback(self._frontier.close)
         self._stack.callback(self.spider.close)
         if self._fresh and self._existing == "refuse":
@@ -211,7 +213,7 @@ class Crawl:
         self._stats = Stats(self._engine, counts)
         for target in self._targets():
             sink = sink_for(target, formulas=settings.csv_formulas)
-            self._exporters.append(Exporter(self._frontier, sink, self._run))
+            self._exporters.append(Exporter(self._frontier, sink, self._run, settings.store_patience))
         try:
             for exporter in self._exporters:
                 self._stack.push_async_callback(exporter.close)
@@ -245,6 +247,8 @@ class Crawl:
         if not self._stats.counts.pending:
             outcome = "finished"
             await self._frontier.finish(outcome)
+        elif self._full is not None:
+            raise self._full
         return self._summary(outcome)
 
     async def _engine_run(self) -> str:
@@ -252,11 +256,13 @@ class Crawl:
         assert self._stats is not None
         engine, limits = self._engine, self._limits
         async with Fetcher(self.settings, on_bytes=self._budget.receive) as fetcher, asyncio.TaskGroup() as group:
-            asker = Asker(engine, fetcher, self.folder, self._run.number)
+            pressure = Pressure(self.folder if self.is_kept else None, self.settings)
+            self._heed(pressure)
+            asker = Asker(engine, fetcher, self.folder, self._run.number, pressure)
             self._stats.downloads = asker.downloads
             for exporter in self._exporters:
                 group.create_task(exporter.follow())
-            watch = group.create_task(self._watch())
+            watch = group.create_task(self._watch(pressure))
             if self._stopped:
                 engine.stop(self._stopped)
             if limits.max_time is not None:
@@ -270,14 +276,24 @@ class Crawl:
         return outcome
 
     def _backlog(self) -> int:
-        assert self._stats is not None
-        return self._stats.counts.item_bytes - min(exporter.cursor.bytes for exporter in self._exporters)
+        assert self._engine is not None
+        return self._engine.committer.item_bytes - min(exporter.cursor.bytes for exporter in self._exporters)
 
-    async def _watch(self) -> None:
+    async def _watch(self, pressure: Pressure) -> None:
         assert self._stats is not None
         while True:
             await self._stats.sample()
             await asyncio.sleep(1.0)
+            self._heed(pressure)
+
+    def _heed(self, pressure: Pressure) -> None:
+        """Do as much at once as the machine allows; when it has allowed nothing for long, end as if interrupted."""
+        assert self._engine is not None
+        try:
+            self._engine.most = pressure.look(self._engine.clock.monotonic())
+        except StorageFull as error:
+            self._full = self._full or error
+            self._engine.stop("no space left")
 
     def _summary(self, outcome: str) -> Summary:
         assert self._stats is not None
@@ -322,12 +338,14 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _allow_many_files() -> None:
-    """Raise this process's limit of open files to what it may be; each connection is one."""
-    if sys.platform != "win32":
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+def _fitted(settings: Settings) -> Settings:
+    """The settings as they fit this machine; what had to be less is said."""
+    machine.spare_address_space()
+    fitting = fitted(settings, machine.memory_left(), machine.allow_many_files())
+    for name in ("concurrency", "body_memory"):
+        if (less := getattr(fitting, name)) < getattr(settings, name):
+            log.warning("%s is %d here: more does not fit the memory or the open files of this process", name, less)
+    return fitting
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

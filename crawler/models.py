@@ -20,6 +20,7 @@ else:
 Kind = Literal["page", "start", "robots", "download"]
 
 SUSPECT_DEATHS, LAST_DEATH = 2, 3
+LINK_WEIGHT = 300  # bytes of memory, about, that a link takes until it is stored
 ROBOTS_PRIORITY = 1 << 30  # a host's robots.txt goes before anything else of that host
 
 
@@ -224,6 +225,11 @@ class Visit(Struct):
     def good_items(self) -> int:
         """How many items it brings that fit their type."""
         return sum(item.quarantine is None for item in self.items)
+
+    @property
+    def weight(self) -> int:
+        """Roughly the bytes of memory that it takes until it is stored, its items and links."""
+        return sum(len(item.body) for item in self.items) + LINK_WEIGHT * len(self.links)
 
 
 # seconds since the machine was started, its sleep included where that can be known; the same in all processes

@@ -27,6 +27,7 @@ LONGEST = 10 * 366 * 86_400.0  # ten years: longer is a slip, and infinity is no
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST, extra={"unit": "s"})]
 Timeout = Annotated[float, Meta(gt=0, le=LONGEST, extra={"unit": "s"})]
 Bytes = Annotated[int, Meta(ge=1, extra={"unit": "bytes"})]
+Size = Annotated[int, Meta(ge=0, extra={"unit": "bytes"})]
 Count = Annotated[int, Meta(ge=1)]
 
 
@@ -80,6 +81,23 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["failures", "all"], Meta(description="what the journal's events hold: failures, or every request")
     ] = "failures"
     backlog_bytes: Annotated[Bytes, Meta(description="items no sink has yet; fetching pauses beyond it")] = 256 * MIB
+    min_free_space: Annotated[
+        Size | None,
+        Meta(
+            description="nothing is fetched with less free on the job's disk (1 GiB, but at most 5 % of the disk)",
+            extra={"unit": "bytes"},
+        ),
+    ] = None
+    store_patience: Annotated[
+        Seconds, Meta(description="a full disk, a journal or a sink that is away is waited for so long")
+    ] = 600.0
+    memory_limit: Annotated[
+        Bytes | None,
+        Meta(
+            description="with more memory in use fewer requests are made at once (80 % of a container's limit)",
+            extra={"unit": "bytes"},
+        ),
+    ] = None
     max_failed: Annotated[int, Meta(ge=0, description="failed pages that still count as success")] = 0
     csv_formulas: Annotated[bool, Meta(description="write CSV cells that a spreadsheet would run as they are")] = False
 
@@ -143,6 +161,8 @@ def _from_text(name: str, value: object) -> object:
         return {pattern: _host_from_text(chosen) for pattern, chosen in value.items()}
     if not isinstance(value, str):
         return value
+    if value == "null" and FIELDS[name].default is None:
+        return None
     wanted = FIELDS[name].type
     unit = (wanted.extra or {}).get("unit") if isinstance(wanted, msgspec.inspect.Metadata) else None
     if unit in _UNITS:

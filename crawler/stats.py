@@ -23,6 +23,7 @@ class Stats:
         """Take the figures of now."""
         budget = self._engine.budget
         self.counts = await self._engine.frontier.counts()
+        self._engine.committer.item_bytes = self.counts.item_bytes
         self._samples.append((self._engine.clock.monotonic(), self.counts.spent.pages, budget.bytes))
 
     @property
@@ -47,6 +48,8 @@ class Stats:
         engine = self._engine
         if engine.backlog() > engine.settings.backlog_bytes:
             return "a sink"
+        if engine.most < engine.settings.concurrency:
+            return f"memory or open files: {engine.most} requests in flight" if engine.most else "room on the disk"
         if len(engine.in_flight) >= engine.settings.concurrency:
             return f"{engine.settings.concurrency} requests in flight (concurrency)"
         now = engine.clock.monotonic()

@@ -103,8 +103,8 @@ class Site:
 
     @property
     def settings(self) -> dict[str, object]:
-        """The settings with which a crawl reaches this site, and does not wait for it."""
-        return {"resolve": {"*.test": LOOPBACK}, "delay": 0.0}
+        """The settings with which a crawl reaches this site, and waits neither for it nor for room on the disk."""
+        return {"resolve": {"*.test": LOOPBACK}, "delay": 0.0, "min_free_space": 0}
 
     def url(self, path: str, *, host: str = HOST) -> str:
         """The absolute URL of a path; the site must be open."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from crawler.asking import Asker
 from crawler.door import Door, unreachable
 from crawler.downloads import download
-from crawler.errors import FetchError, HandlerError, HttpError, StoreError, StoreUnavailable, escaped
+from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow, failure_of, trace_of
@@ -58,9 +58,8 @@ class Turns:
                 visit = await self._visitor.judged(page, lane.token, reply, Door(self._asker))
         except NotNow as error:
             return self._visitor.put_off(page, lane.token, error)
-        except StoreUnavailable as error:  # out of file descriptors: no fault of the page's, and it passes
-            log.warning("%s waits: %s", page.request.url, error)
-            return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch() + 1.0, str(error)))
+        except (StoreUnavailable, MemoryError) as error:
+            return await self._short(lane, page, error)
         except FetchError as error:
             visit = await self._failed(lane, page, error)
         if visit.ready_at is not None:
@@ -71,6 +70,16 @@ class Turns:
         if page.request.kind == "robots":
             return self._no_robots(lane, page, error)
         return await self._visitor.failed(page, lane.token, error)
+
+    async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
+        """A page for which no file descriptor or no memory was left. No fault of its own, unless it had all memory."""
+        under_way = len(self._engine.in_flight)
+        self._engine.most = self._asker.pressure.short(error, under_way)
+        if isinstance(error, MemoryError) and under_way == 1:
+            return await self._failed(
+                lane, page, ResponseTooLarge("more than the memory there is", url=page.request.url)
+            )
+        return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch() + 1.0, str(error)))
 
     # -- seeds
 

@@ -315,6 +315,18 @@ class FrontierContract:
         assert (counts.items, counts.quarantined) == (2, 1)
         assert [item.seq for item in await desk.frontier.items(1, found[0].seq, 10)] == [found[1].seq]
 
+    async def test_an_item_that_a_sink_refuses(self, desk: Desk) -> None:
+        """A stored item that is set aside is counted as such, once, and no sink sees it again."""
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        await desk.frontier.commit([desk.visit(lease, items=[Item("", "{}"), Item("", "[]"), Item("", "{}")])])
+        first, second, third = await desk.frontier.items(1, 0, 10)
+        for _ in range(2):
+            await desk.frontier.quarantine(second.seq, "items.csv: no columns")
+        assert await desk.frontier.items(1, 0, 10) == [first, third]
+        counts = await desk.frontier.counts()
+        assert (counts.items, counts.quarantined) == (2, 1)
+
     async def test_reasons_are_counted(self, desk: Desk) -> None:
         """How pages ended is counted exactly, by reason."""
         await desk.add(*(f"http://a.test/{n}" for n in range(4)))

@@ -26,6 +26,6 @@ def test_every_setting_is_shown_with_its_meaning(capsys: pytest.CaptureFixture[s
 
 def test_sizes_are_shown_as_they_may_be_written() -> None:
     """A size in the table is one that a setting takes."""
-    sizes = [row.split("`")[3] for row in as_markdown().splitlines() if "| bytes |" in row]
+    sizes = [row.split("`")[3] for row in as_markdown().splitlines() if "` | bytes |" in row]
     assert sizes
     assert all(parse_size(size) > 0 for size in sizes)

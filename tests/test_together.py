@@ -288,7 +288,7 @@ class Tested(Spider):
     def parse(self, response):
         pass
 
-settings = {"resolve": {"*.test": "127.0.0.1"}, "delay": 0.0}
+settings = {"resolve": {"*.test": "127.0.0.1"}, "delay": 0.0, "min_free_space": 0}
 asyncio.run(Crawl(Tested(), folder=sys.argv[2], settings=settings).run())
 """
 

@@ -49,11 +49,11 @@ def _rows() -> list[tuple[str, str, str, str]]:
 
 def _default(field: Field) -> str:
     value = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if _meaning(field)[0] == "bytes":
-        return words.size(value).replace(".0", "")
-    return "" if value is None else str(value)
+    return words.size(value).replace(".0", "") if _meaning(field)[0] == "bytes" else str(value)
 
 
 def _meaning(field: Field) -> tuple[str, str]:

@@ -7,7 +7,8 @@ Whatever stores it, these invariants hold after each transaction; `Frontier.viol
 2. A host has one `ready_at`, before which nobody asks it, and at most one owner, known by the host's latest `token`.
    Only the owner may ask the host, or end one of its pages.
 3. All that one request led to (its `Visit`) is committed as one, or refused as one.
-4. Items are numbered in commit order and never change; a sink follows them with its own cursor.
+4. Items are numbered in commit order and never change, but for one that is quarantined; a sink follows them with its
+   own cursor.
 5. A host with a pending page has a `due_at`; one without has none. So no pending page is forgotten.
 
 The frontier judges nothing: it compares tokens and writes rows. When to ask and what to try again is decided by
@@ -91,13 +92,14 @@ class Committed(Struct, frozen=True):
 
     ``refused`` are indexes of visits whose token was stale, ``excess`` of those whose items the invocation's limit has
     no room for: both stay pending, whole. ``best`` is the lowest rank of the new pages by host. ``is_spent`` when the
-    limit leaves no room for a further item.
+    limit leaves no room for a further item. ``item_bytes`` is the size of all items of the run.
     """
 
     refused: frozenset[int] = frozenset()
     excess: frozenset[int] = frozenset()
     best: Mapping[int, int] = {}
     is_spent: bool = False
+    item_bytes: int = 0
 
 
 class Cursor(Struct, frozen=True):
@@ -189,6 +191,9 @@ class Frontier(Protocol):
 
     async def follow(self, sink: str, run: int, cursor: Cursor) -> None:
         """Record that a sink holds all items up to a cursor."""
+
+    async def quarantine(self, item: int, reason: str) -> None:
+        """Set a stored item of this run aside, since a sink refuses it; `items` gives it no more."""
 
     async def finish(self, outcome: str) -> None:
         """End the run, if it has no pending page, and forget the items of runs that are not kept."""

@@ -5,11 +5,14 @@ inside a handler now. It is mapped into memory, so that a mark costs no system c
 """
 
 import contextlib
+import errno
 import mmap
 import os
 import struct
 import sys
 from pathlib import Path
+
+from crawler.errors import StorageFull, StoreUnavailable
 
 if sys.platform == "win32":
     import msvcrt
@@ -20,6 +23,7 @@ SLOTS = 512  # pages inside a handler at one time; further ones leave no mark
 _SLOT = struct.Struct("<q")
 SIZE = SLOTS * _SLOT.size
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 def boot_id() -> str:
@@ -51,15 +55,20 @@ class EngineLock:
         return self._own
 
     def take(self, engine: int) -> None:
-        """Hold the lock of `engine` until `close` or the process's end."""
+        """Hold the lock of `engine` until `close` or the process's end. Raises StoreError where no file can be made."""
         if self._folder is None:
             return
         self._own = self._path(self._folder, engine)
-        self._descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        locked = _try_lock(self._descriptor)
-        assert locked, f"{self._own} is held by another process"
-        os.write(self._descriptor, self._marks)  # real bytes: a hole would end the process when the disk is full
-        self._marks = mmap.mmap(self._descriptor, SIZE)
+        try:
+            self._descriptor = os.open(self._own, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            locked = _try_lock(self._descriptor)
+            assert locked, f"{self._own} is held by another process"
+            _fill(self._descriptor)
+            self._marks = mmap.mmap(self._descriptor, SIZE)
+        except OSError as error:
+            self.close()
+            kind = StorageFull if error.errno in _FULL else StoreUnavailable
+            raise kind(f"{self._folder} takes no lock file: {error.strerror or error}") from error
 
     def is_free(self, engine: int) -> bool:
         """Whether nobody holds the lock of `engine`, so that it is dead."""
@@ -104,8 +113,9 @@ class EngineLock:
                 marks.close()
             with contextlib.suppress(PermissionError):  # Windows keeps an open file
                 self._own.unlink(missing_ok=True)
-            os.close(self._descriptor)
-            self._own = None
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._own, self._descriptor = None, -1
 
     @staticmethod
     def _path(folder: Path, engine: int) -> Path:
@@ -125,6 +135,12 @@ def wipe(path: Path) -> None:
     """Forget what a dead engine was at: it was killed on purpose. Nothing happens when the file is gone."""
     with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
         file.write(bytes(SIZE))
+
+
+def _fill(descriptor: int) -> None:
+    """Take the file's space now: a hole in a mapped file would end the process when the disk is full."""
+    if os.write(descriptor, bytes(SIZE)) < SIZE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -81,10 +81,12 @@ INSERT INTO tallies SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb
 ON CONFLICT DO UPDATE SET pages = pages + excluded.pages"""
 COUNT = """
 UPDATE runs SET pending = pending - ?, items = items + ?, quarantined = quarantined + ?, bytes = bytes + ?,
-  item_bytes = item_bytes + ? WHERE number = ?"""
+  item_bytes = item_bytes + ? WHERE number = ? RETURNING item_bytes"""
 INSERT_ITEMS = """
 INSERT INTO items(run, page, n, kind, body, quarantine, crc)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?)"""
+QUARANTINE = """
+UPDATE items SET quarantine = ? WHERE seq = ? AND run = ? AND quarantine IS NULL RETURNING length(body)"""
 INSERT_FILES = """
 INSERT OR REPLACE INTO files SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
 INSERT_EVENTS = """

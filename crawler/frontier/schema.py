@@ -9,6 +9,7 @@ from pathlib import Path
 import apsw
 
 from crawler.errors import JournalVersionError, StorageFull, StoreError, StoreUnavailable
+from crawler.frontier.mounts import refuse_network
 
 APPLICATION_ID = 0x63726177  # "craw"
 VERSION = 2
@@ -85,9 +86,11 @@ UPDATE sinks SET bytes = (
 def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     """A connection to the journal at `path` (``:memory:`` for tests), which is made when there is none.
 
-    Raises JournalVersionError before any write when the file is not a journal of a version known here, StoreUnavailable
-    and StorageFull as the case may be.
+    Raises JournalVersionError before any write when the file is not a journal of a version known here, ConfigError for
+    a network file system, StoreUnavailable and StorageFull as the case may be.
     """
+    if str(path) != ":memory:":
+        refuse_network(Path(path).parent)
     try:
         connection = apsw.Connection(str(path))
         connection.set_busy_timeout(10_000)

@@ -38,7 +38,8 @@ class Writer:
             except (StorageFull, StoreUnavailable) as error:
                 if waited >= self.patience:
                     raise
-                log.warning("the crawl waits: %s", error)
+                if not waited:
+                    log.warning("the crawl waits: %s", error)
             await asyncio.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, 5.0)
 
