@@ -50,7 +50,8 @@ class Exporter:
         Raises ConfigError for a file that is there and not this run's own, unless `existing` says what to do with it.
         """
         self._seq, position = await self._frontier.cursor(self._key, self._run)
-        if position is None and self.target != STDOUT and exists(self.target):
+        is_new = position is None
+        if is_new and self.target != STDOUT and exists(self.target):
             if existing == "refuse":
                 refuse_existing([self.target])
             position = end_of(self.target) if existing == "append" else None
@@ -59,6 +60,8 @@ class Exporter:
         except MustRebuild as wish:
             log.warning("%s is not as this run left it: it is written again from the journal", self.target)
             await self._rebuild(wish.position)
+        if is_new:  # known before anything is written, so that a kill leaves no file that is nobody's
+            await self._frontier.follow(self._key, self._run, 0, position or {"offset": 0})
         await self._write_next(at_least_once=True)
 
     @property
