@@ -15,4 +15,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.soak_from is None:
-        config.option.soak_from = random.randrange(1_000_000, 1_000_000_000)
+        run = getattr(config, "workerinput", {}).get("testrunuid")  # the workers of one run agree
+        config.option.soak_from = random.Random(run).randrange(1_000_000, 1_000_000_000)

@@ -198,7 +198,7 @@ def test_two_lives(world: World, second: Lives, undisturbed: Result, tmp_path: P
 def test_two_lives_and_one_output(world: World, second: Lives, undisturbed: Result, tmp_path: Path) -> None:
     """The same command twice: one process writes the outputs, and when it is killed the other goes on with them."""
     job = Job(world, tmp_path, delay=0.05)
-    both = job.live_together(second, {"kill_after": 0.4}, {})
+    both = job.live_together(second, {"kill_after": 0.8}, {})
     assert (both, job.is_finished()) == ([True, False], True)
     compare(job.result(job.outputs), undisturbed)
 
