@@ -148,7 +148,9 @@ class Job:
     def journal(self) -> apsw.Connection | None:
         """The journal, if it has been made."""
         path = self.folder / "job" / "job.db"
-        if not path.exists():
+        # killed while SQLite turned a new file into one with a write-ahead log: only a writer can make it good
+        is_half_made = path.with_name("job.db-journal").exists()
+        if is_half_made or not path.exists():
             return None
         journal = readable(path)
         if journal.pragma("user_version"):
