@@ -12,7 +12,7 @@ from typing import Unpack
 import pytest
 
 from crawler.testing import Site
-from tests.kills.job import Chosen, Job, Result, World, compare
+from tests.kills.job import Chosen, Job, Result, World, compare, world_of
 from tests.kills.lives import Lives, lives
 from tests.kills.points import POINTS
 from tests.kills.site import HOSTS, ITEMS, PAGES, C
@@ -32,8 +32,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with Site.in_thread() as site, lives() as server:
-        yield World.of(site, server)
+    with Site.in_thread() as site, lives() as server, world_of(site, server) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,9 @@ def test_pace(world: World, tmp_path: Path, point: str) -> None:
     assert len(job.committed()) == 6
 
 
-def paced(world: World, folder: Path, point: str, fault: str | None = None) -> Job:
+def paced(world: World, folder: Path, point: str, delay: float = 0.12, fault: str | None = None) -> Job:
     """A small job with a pause, killed again and again."""
-    job = Job(world, folder, delay=0.12)
+    job = Job(world, folder, delay=delay)
     killed(job, at(point), 3, seeds=[world.site.url("/", host=C)], outputs=[], fault=fault)
     return job
 
@@ -230,6 +230,6 @@ def test_faults_are_noticed(
 
 def test_haste_is_noticed(world: World, tmp_path: Path) -> None:
     """Without the pause at a takeover the examination of the pace fails: it is able to."""
-    job = paced(world, tmp_path, "while an answer is awaited", fault="no pause at takeover")
+    job = paced(world, tmp_path, "while an answer is awaited", 0.4, fault="no pause at takeover")
     with pytest.raises(AssertionError, match="after its last request"):
-        job.examine_gaps({C: 0.12})
+        job.examine_gaps({C: 0.4})
