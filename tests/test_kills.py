@@ -194,7 +194,6 @@ def test_two_lives(world: World, second: Lives, undisturbed: Result, tmp_path: P
     job.examine_gaps(dict.fromkeys(HOSTS, delay))
 
 
-@pytest.mark.xfail(reason="of two processes with the same output the second ends with StoreUnavailable", strict=True)
 def test_two_lives_and_one_output(world: World, second: Lives, undisturbed: Result, tmp_path: Path) -> None:
     """The same command twice: one process writes the outputs, and when it is killed the other goes on with them."""
     job = Job(world, tmp_path, delay=0.05)

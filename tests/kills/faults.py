@@ -35,7 +35,9 @@ def commit_in_two() -> None:
 
 def no_pause_at_takeover() -> None:
     """A dead engine's hosts may be asked at once."""
-    queries.BURY = queries.BURY.replace("e.value->>1 + coalesce(delay, e.value->>2)", "0")
+    hasty = queries.BURY.replace("e.value->>1 + coalesce(delay, e.value->>2)", "0")
+    assert hasty != queries.BURY
+    queries.BURY = hasty
 
 
 FAULTS: dict[str, Callable[[], None]] = {

@@ -217,15 +217,15 @@ def _is_start(_self: object, links: Any) -> bool:
 
 
 def _is_rebuilt(_self: object, position: Any) -> bool:
-    return position is not None and position["offset"] == 0 and bool(position["columns"])
+    return position is not None and position["offset"] == 0 and bool(position.get("columns"))
 
 
-def _goes_back(_self: object, _sink: str, _run: int, seq: int, _position: object) -> bool:
-    return seq == 0
+def _goes_back(_self: object, _sink: str, _run: int, cursor: Any) -> bool:
+    return _is_rebuilt(0, cursor.position)
 
 
-def _goes_on(_self: object, _sink: str, _run: int, seq: int, _position: object) -> bool:
-    return seq > 0
+def _goes_on(_self: object, _sink: str, _run: int, cursor: Any) -> bool:
+    return bool(cursor.seq)
 
 
 def _to_objects(_self: object, _name: str, to: Folder, _new: str) -> bool:
@@ -250,7 +250,7 @@ OPENING = {
     "when the journal is open and no engine is in it": after(writer, "opened"),
     "before an engine has its lock": before(EngineLock, "take"),
     "when an engine has its lock and is not yet committed": after(EngineLock, "take"),
-    "right after an engine was committed": after_commit("_enrol"),
+    "right after an engine was committed": after_commit("enrol"),
     "before a run begins": before(SqliteFrontier, "begin"),
     "while a run begins, just before COMMIT": before_commit("_begin"),
     "right after a run has begun": after_commit("_begin"),
@@ -311,8 +311,8 @@ HOSTS = {
     "while hosts are released": statement("_release", queries.RELEASE),
     "right after hosts were released": after_commit("_release"),
     "before a heartbeat": before(SqliteFrontier, "renew"),
-    "within a heartbeat": statement("_renew", "UPDATE engines SET alive_until"),
-    "right after a heartbeat": after_commit("_renew"),
+    "within a heartbeat": statement("renew", queries.RENEW),
+    "right after a heartbeat": after_commit("renew"),
 }
 SINKS = {
     "before a sink is opened": before(FileSink, "open"),
