@@ -62,18 +62,28 @@ class Exporter:
         Raises ConfigError for a file that is there and not this run's own, unless `existing` says what to do with it;
         Taken for one that a process of another job writes.
         """
+        is_there = self.target != STDOUT and exists(self.target)  # asked first: another engine may be beginning it
         self.cursor = await self._frontier.cursor(self._key, self._run)
         position = self.cursor.position
-        if position is None and self.target != STDOUT and exists(self.target):
+        if position is None and is_there:
             if existing == "refuse":
                 refuse_existing([self.target])
             position = end_of(self.target) if existing == "append" else None
         try:
             await self._begin(position)
         except Taken:
-            if self.cursor.position is None:
+            if not await self._is_of_this_run():
                 raise
             self._stands_by = True
+
+    async def _is_of_this_run(self) -> bool:
+        """Whether the sink has a cursor; whoever takes a new one stores that within a moment."""
+        for _ in range(20):
+            self.cursor = await self._frontier.cursor(self._key, self._run)
+            if self.cursor.position is not None:
+                return True
+            await asyncio.sleep(0.05)
+        return False
 
     @property
     def _key(self) -> str:
@@ -85,6 +95,8 @@ class Exporter:
         except MustRebuild as wish:
             log.warning("%s is not as this run left it: it is written again from the journal", self.target)
             await self._rebuild(wish.position)
+        if self.cursor.position is None:  # before anything is written, so that a kill leaves no file that is nobody's
+            await self._record(Cursor(0, 0, position or {"offset": 0}))
         position = await asyncio.to_thread(self._sink.write, [])
         await self._record(Cursor(self.cursor.seq, self.cursor.bytes, position))
 

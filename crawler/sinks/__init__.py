@@ -87,7 +87,7 @@ def sink_for(target: str, *, formulas: bool = False) -> Sink:
 
 
 def exists(target: str) -> bool:
-    """Whether something is at `target` that beginning anew would destroy; an empty file is nothing."""
+    """Whether something is at `target` that beginning anew would destroy; a file that unpacks to nothing is nothing."""
     if target == STDOUT:
         return False
     with translated(target):
@@ -95,7 +95,10 @@ def exists(target: str) -> bool:
             found = Path(target).stat()
         except (FileNotFoundError, NotADirectoryError):
             return False
-    return found.st_size > 0 or not stat.S_ISREG(found.st_mode)
+        if not stat.S_ISREG(found.st_mode):
+            return True
+        nothing = compressed.PACKINGS[_endings(target)[1]].pack(b"")
+        return found.st_size > 0 and (found.st_size != len(nothing) or Path(target).read_bytes() != nothing)
 
 
 def end_of(target: str) -> Position:
