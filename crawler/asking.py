@@ -12,6 +12,7 @@ from crawler.errors import ConnectionReset
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
+from crawler.handling import NotNow
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, SHORTEST_REST
 from crawler.redirects import headers_for
@@ -59,6 +60,9 @@ class Asker:
     def sending(self, lane: HostLane, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
+        wait = lane.ready_at - self.engine.clock.monotonic()
+        if wait > 0:
+            raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
         if sent and lane.pace.delay:
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
