@@ -52,6 +52,7 @@ class Feeder:
         want = Want(max(0, room), batch_at(self._settings.delay), HORIZON, held)
         await self.lease(want)
         for lane in hungry:
+            lane.complete = lane.complete or lane.refilling  # no answer: the run is over, or the host is another's
             lane.refilling = False
         stuck = [lane for lane in self._workbench.lanes.values() if lane.is_stuck]
         return bool(stuck) and await self._want_robots(stuck)
@@ -83,11 +84,17 @@ class Feeder:
 
     def _opened(self, lease: Lease) -> HostLane:
         robots = self._known_robots(lease)
-        ready_at = self._clock.monotonic() + max(0.0, lease.ready_at - self._clock.epoch())
+        now = self._clock.monotonic()
+        ready_at = now + lease.ready_at - self._clock.epoch()
         chosen = pace(self._settings, lease.origin, robots)
-        lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, ready_at, robots)
+        if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
+            ready_at += max(0.0, chosen.delay - self._settings.delay)
+        lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
+        lane.sent_at = ready_at - chosen.delay  # by whoever had it before, from which a longer delay counts as well
         if lease.robots is not None:
             lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)
+            # before it was read, maybe by way of another host, nobody knew what delay it asks for
+            lane.ready_at = max(lane.ready_at, now + lane.robots_at + chosen.delay - self._clock.epoch())
             if robots is not None and self._settings.obey_robots:
                 lane.robots_until = lease.robots.expires_at
         self._park(lane)
