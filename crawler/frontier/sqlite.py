@@ -15,6 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias, cast
 
+import apsw
 import msgspec
 
 from crawler.errors import ConfigError
@@ -34,17 +35,19 @@ class SqliteFrontier:
     `default_delay` (s) is what a dead engine's hosts wait when it had not said otherwise. `keep_runs`: of how many runs
     the items stay. `writer` runs the transactions, one at a time; by default a thread of its own. A store that is full
     or locked is waited for, ten minutes at most, before it is a StoreError; what was to be stored stays in memory.
+    `path` may be an open connection, which stays its owner's; engines that share one know by `lock` who lives.
     """
 
     def __init__(
         self,
-        path: Path | str,
+        path: Path | str | apsw.Connection,
         *,
         default_delay: float = 1.0,
         keep_runs: int = 2,
         power_safe: bool = False,
         clock: Callable[[], float] = time.time,
         writer: Executor | None = None,
+        lock: EngineLock | None = None,
     ) -> None:
         self._clock = clock
         self._delay = default_delay
@@ -52,7 +55,7 @@ class SqliteFrontier:
         self._hosts: dict[str, int] = {}
         self._journal = Writer(path, power_safe=power_safe, executor=writer)
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
-        self._lock = EngineLock.of(path)
+        self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engine = self._journal.transaction(self._enrol)
         self._run = 0
         self._seeds_version: object = None
