@@ -8,7 +8,7 @@ The floors, from the ground; a file imports from its own floor or from below:
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine turns asking         one page's journey
                  door downloads visits handling export stats job
-    4 doors      cli demo testing                                        how people come in
+    4 doors      cli demo testing simulation                                   how people come in
 """
 
 from importlib import import_module
