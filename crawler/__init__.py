@@ -6,9 +6,9 @@ The floors, from the ground; a file imports from its own floor or from below:
                  redirects decoding charset budget seen
     1 authors    html requests response spider items                     what the author of a spider touches
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
-    3 crawl      workbench feeder engine turns asking         one page's journey
-                 door downloads visits handling export stats job
-    4 doors      cli demo testing simulation                                   how people come in
+    3 crawl      workbench feeder engine committer turns      one page's journey
+                 asking door downloads visits handling export stats job
+    4 doors      cli demo testing simulation                             how people come in
 """
 
 from importlib import import_module

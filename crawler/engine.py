@@ -3,7 +3,7 @@
 feeder     leases hosts and their next pages, and gives idle hosts back
 workers    take what is due, fetch it, and make a Visit of it; they wait for the network alone
 committer  stores the Visits that ended within a moment in one transaction
-heartbeat  keeps this engine's leases, and frees the hosts of engines that died
+heartbeat  keeps this engine's leases, and takes over from engines that died
 """
 
 import asyncio
@@ -14,17 +14,18 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 
 from crawler.budget import Budget, LimitReached
+from crawler.committer import Committer
 from crawler.errors import LeaseLost
 from crawler.feeder import Feeder, HostLane, Ticket
 from crawler.frontier import Frontier
-from crawler.models import Clock, Page, State, Visit
+from crawler.models import Clock, Page, Visit
 from crawler.visits import Visitor
 from crawler.workbench import Workbench
 
 log = logging.getLogger(__name__)
 current_page: ContextVar[Page | None] = ContextVar("current_page", default=None)
 
-HEARTBEAT, LEASE_TIME = 5.0, 30.0
+HEARTBEAT, LEASE_TIME = 0.5, 30.0
 LAST_WORDS = 10.0  # what is in flight when the crawl is stopped has this long
 LONGEST_REST = 3600.0  # nothing to ask for longer than this: the run is parked
 MOST_UNCOMMITTED = 500
@@ -43,18 +44,18 @@ class Engine:
         self.clock = clock
         self.settings = visitor.settings
         self.workbench: Workbench[Ticket] = Workbench()
-        self.feeder = Feeder(frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds)
+        self.feeder = Feeder(
+            frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds, budget
+        )
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
+        self.committer = Committer(frontier, self.workbench, visitor, budget, clock, self.expect)
         self.outcome = ""
-        self.stored_bytes = 0  # of items, by this engine
         self.in_flight: dict[int, Page] = {}
-        self._visits: list[Visit] = []
-        self._committing = self._is_over = False
+        self._is_alone = False
         self._idle: deque[asyncio.Future[Turn | None]] = deque()
         self._lent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._stirred = asyncio.Event()
-        self._ended = asyncio.Event()
         self._alive_until = 0.0
         self._crew: asyncio.TaskGroup | None = None
         self._workers: set[asyncio.Task[None]] = set()
@@ -67,7 +68,7 @@ class Engine:
         self._alive_until = self.clock.monotonic() + LEASE_TIME
         async with asyncio.TaskGroup() as services:
             heartbeat = services.create_task(self._keep_alive())
-            services.create_task(self._commit_as_they_end())
+            services.create_task(self.committer.run(self._commit_window))
             async with asyncio.TaskGroup() as self._crew:
                 for _ in range(self.settings.concurrency):
                     self._hire()
@@ -75,8 +76,7 @@ class Engine:
                 while self._idle:
                     _hand(self._idle.popleft(), None)
             heartbeat.cancel()
-            self._is_over = True  # the committer is not cancelled: it may be in the middle of a commit
-            self._ended.set()
+            self.committer.finish()
         await self.feeder.give_back(list(self.workbench.lanes.values()))
         return self.outcome
 
@@ -107,7 +107,7 @@ class Engine:
             self.dispatch()
             if self.budget.reached and not any(page.request.is_counted for page in self.in_flight.values()):
                 self.stop(self.budget.reached)
-            elif self.workbench.lanes or self._visits or self._committing:
+            elif self.workbench.lanes or self.committer.is_busy:
                 await self._wait(1.0)
             else:
                 await self._rest()
@@ -122,6 +122,9 @@ class Engine:
             self.outcome = self.outcome or "parked"
         else:
             await self._wait(min(1.0, max(0.05, ahead)))
+
+    def _commit_window(self) -> float:
+        return self.settings.commit_window if self.in_flight else 0.0
 
     async def _wait(self, longest: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -180,20 +183,36 @@ class Engine:
                 self.workbench.done(urgent[0], was_sent=False)
             else:
                 urgent[1].set_result(None)
+        self._is_alone = self._is_alone and not self._is_calm()
         while self._idle and self.workbench.in_flight < most:
-            turn = self.workbench.take(now, robots_only=not self._may_start())
+            turn = self.workbench.take(now, robots_only=self._is_alone or not self._may_start())
             if turn is None:
                 break
-            if turn[1].request.is_counted:
-                self.budget.start()
-            _hand(self._idle.popleft(), turn)
+            self._begin(turn)
+        self._try_alone(now)
         self._come_back()
+
+    def _begin(self, turn: Turn) -> None:
+        if turn[1].request.is_counted:
+            self.budget.start()
+        _hand(self._idle.popleft(), turn)
+
+    def _try_alone(self, now: float) -> None:
+        """Ask for a page that may end the process, if nothing would be lost with it."""
+        if self._idle and self._is_calm() and self._may_start() and (turn := self.workbench.take_alone(now)):
+            self._is_alone = True
+            self._begin(turn)
+
+    def _is_calm(self) -> bool:
+        """Whether nothing would be lost with the process."""
+        is_busy = self.workbench.in_flight or self.committer.is_busy
+        return not is_busy and all(page.request.kind == "start" for page in self.in_flight.values())
 
     def _may_start(self) -> bool:
         most = self.settings.concurrency
         # at most as many handlers again wait for extra fetches; robots.txt, which these may wait for, is let through
         is_busy = len(self.in_flight) - min(self._lent, most) >= most
-        is_full = len(self._visits) >= MOST_UNCOMMITTED or self.backlog() > self.settings.backlog_bytes
+        is_full = self.committer.waiting >= MOST_UNCOMMITTED or self.backlog() > self.settings.backlog_bytes
         return not (is_full or is_busy) and self.budget.may_start()
 
     def _come_back(self) -> None:
@@ -217,53 +236,20 @@ class Engine:
         if self.clock.monotonic() > self._alive_until:
             raise LeaseLost("this engine stood still for longer than its leases last")
 
-    # -- committer
+    # -- what became of it
 
     def _end(self, lane: HostLane, page: Page, visit: Visit | None) -> None:
-        if page.request.is_counted and not self.budget.admit(visit):
-            visit = None
         if visit is None:
             lane.open_visits.discard(page.seq)
             lane.complete = False
+            if page.request.is_counted:
+                self.budget.settle(was_counted=False)
         else:
             if not lane.is_pace_stored:
                 lane.is_pace_stored, visit.delay = True, lane.pace.delay
-            self._visits.append(visit)
-            self._ended.set()
+            self.committer.add(visit)
         if self.budget.reached or not self.in_flight:
             self._stirred.set()
-
-    async def _commit_as_they_end(self) -> None:
-        while self._visits or not self._is_over:
-            await self._ended.wait()
-            if self.in_flight:
-                await asyncio.sleep(self.settings.commit_window)
-            await self._commit()
-
-    async def _commit(self) -> None:
-        self._ended.clear()
-        visits, self._visits = self._visits, []
-        if not visits:
-            return
-        self._committing = True
-        committed = await self.frontier.commit(visits)
-        self._committing = False
-        for index, visit in enumerate(visits):
-            lane = self.workbench.lanes.get(visit.page.host)
-            if index in committed.refused:
-                log.warning("%s was not stored: its host belongs to another engine now", visit.page.request.url)
-                if lane is not None and lane.token == visit.token:
-                    self.workbench.close(lane)
-                continue
-            self.visitor.remember(visit.links)
-            self.stored_bytes += sum(len(item.body) for item in visit.items if item.quarantine is None)
-            if visit.state == State.PENDING:
-                wait = max(0.0, visit.due_at - self.clock.epoch())
-                asyncio.get_running_loop().call_later(wait, self.expect, {visit.page.host: visit.page.rank})
-            if lane is not None:
-                lane.open_visits.discard(visit.page.seq)
-        self.expect(committed.best)
-        self.dispatch()
 
     def expect(self, best: Mapping[int, int]) -> None:
         """The journal has pages that are due for these hosts; `best` is the lowest rank by host."""
@@ -272,6 +258,7 @@ class Engine:
                 lane.complete = False
                 lane.is_outranked = bool(lane.pages) and rank < max(lane.pages)[0]
         self._stirred.set()
+        self.dispatch()
 
     # -- heartbeat
 
@@ -279,8 +266,15 @@ class Engine:
         while True:
             await asyncio.sleep(HEARTBEAT)
             now = self.clock.monotonic()
-            if await self.frontier.renew():
+            renewed = await self.frontier.renew()
+            if renewed.freed:
                 self._stirred.set()
+            if renewed.step:
+                log.warning("the system's clock was set by %+.1f s: the journal's times go along", renewed.step)
+                self.feeder.move_times(renewed.step)
+            if renewed.was_buried:
+                log.warning("this engine stood still for too long: its hosts were taken over, and it begins anew")
+                self.feeder.lose_all()
             self._alive_until = now + LEASE_TIME
 
 

@@ -4,7 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from crawler.frontier import Frontier, Parting, Seeds, Want
+from crawler.budget import Budget
+from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.models import Clock, Lease, Link, RobotsRecord
 from crawler.politeness import pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
@@ -27,7 +28,7 @@ class Feeder:
 
     def __init__(
         self, frontier: Frontier, workbench: Workbench[Ticket], settings: Settings, clock: Clock,
-        robots_link: Callable[[str, float], Link], let_in: Callable[[Seeds], None],
+        robots_link: Callable[[str, float], Link], let_in: Callable[[Seeds], None], budget: Budget,
     ) -> None:  # fmt: skip
         self._frontier = frontier
         self._workbench = workbench
@@ -35,6 +36,7 @@ class Feeder:
         self._clock = clock
         self._robots_link = robots_link
         self._let_in = let_in
+        self._budget = budget
         self._began = clock.epoch()
 
     async def refill(self) -> bool:
@@ -49,20 +51,32 @@ class Feeder:
             lane.refilling = True
         room = max(64, 4 * self._settings.concurrency) - len(self._workbench.lanes)
         held = {lane.host: (lane.held, lane.batch) for lane in hungry}
-        want = Want(max(0, room), batch_at(self._settings.delay), HORIZON, held)
-        await self.lease(want)
+        reserve = self._reserve()
+        want = Want(max(0, room), batch_at(self._settings.delay), HORIZON, held, reserve=reserve)
+        leased = await self.lease(want)
+        if reserve is not None:
+            self._budget.reserve(leased.reserved, is_spent=leased.is_spent)
         for lane in hungry:
             lane.complete = lane.complete or lane.refilling  # no answer: the run is over, or the host is another's
             lane.refilling = False
+        if leased.share is not None:
+            await self.give_back(self._workbench.surplus(leased.share))
         stuck = [lane for lane in self._workbench.lanes.values() if lane.is_stuck]
-        return bool(stuck) and await self._want_robots(stuck)
+        is_short = reserve is not None and reserve < (self._reserve() or 0)
+        return (bool(stuck) and await self._want_robots(stuck)) or is_short
 
-    async def lease(self, want: Want) -> None:
+    def _reserve(self) -> int | None:
+        if self._budget.limits.max_pages is None:
+            return None
+        return self._budget.wanted(min(self._settings.concurrency, self._workbench.startable()))
+
+    async def lease(self, want: Want) -> Leased:
         """Take what is wanted from the frontier, seeds that other engines have found included."""
         leased = await self._frontier.lease(want)
         if leased.seeds is not None:
             self._let_in(leased.seeds)
         self._accept(leased.leases)
+        return leased
 
     async def _want_robots(self, lanes: list[HostLane]) -> bool:
         added = await self._frontier.add([self._robots_link(lane.origin, lane.robots_at) for lane in lanes])
@@ -129,6 +143,18 @@ class Feeder:
             return
         lane.is_parked, lane.not_before = True, self._clock.epoch() + PARKED_FOR
         log.warning("%s asks for a Crawl-delay of %g s: parked; max_crawl_delay would allow it", lane.origin, wished)
+
+    def lose_all(self) -> None:
+        """Others took this engine for dead: what it held is theirs."""
+        for lane in list(self._workbench.lanes.values()):
+            self._workbench.close(lane)
+
+    def move_times(self, step: float) -> None:
+        """The system's clock was set: what is kept in its seconds goes along."""
+        for lane in self._workbench.lanes.values():
+            lane.not_before += step if lane.not_before else 0.0
+            lane.robots_at += step
+            lane.robots_until += step
 
     async def give_back(self, lanes: list[HostLane]) -> None:
         """Let others have these hosts, from the moment on that they may be asked."""

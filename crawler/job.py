@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
+import math
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,12 +16,12 @@ import msgspec
 
 from crawler.asking import Asker
 from crawler.budget import Budget, Limits
-from crawler.engine import Engine
+from crawler.engine import LAST_WORDS, Engine
 from crawler.errors import ConfigError
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
-from crawler.frontier import JobFacts, Run
+from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
 from crawler.scope import Gate, Scope
@@ -79,8 +80,9 @@ class Crawl:
         self._seeds = [_seed(url) for url in seeds]
         self._fresh = fresh
         self._existing: Existing = existing
-        self._budget = Budget(limits or Limits())
         self._limits = limits or Limits()
+        self._budget = Budget(self._limits)
+        self._part: Part | None = None
         self._stack = AsyncExitStack()
         self._running: asyncio.Task[Summary] | None = None
         self._stopped = ""
@@ -98,6 +100,16 @@ class Crawl:
         async with self:
             assert self._running is not None
             return await self._running
+
+    def join(self, part: Part, *, elapsed: float = 0.0) -> None:
+        """Be one more engine of an invocation that began `elapsed` seconds ago; to be called before all else."""
+        self._part, self._fresh = part, False
+        left = None if self._limits.max_time is None else max(0.0, self._limits.max_time - elapsed)
+        self._limits = msgspec.structs.replace(self._limits, max_time=left)
+
+    def share_bytes(self, count: Callable[[int], int]) -> None:
+        """Count received bytes with other engines: `count` adds some, and gives the sum; call it before all else."""
+        self._budget = Budget(self._limits, count)
 
     def stop(self, reason: str = "interrupted") -> None:
         """Begin nothing more; what is in flight has ten seconds. The same job resumes later."""
@@ -134,14 +146,14 @@ class Crawl:
     async def __aiter__(self) -> AsyncIterator[dict[str, Json]]:
         """The run's items as they are committed, as plain JSON; each again if the loop did not ask for the next one."""
         assert self._running is not None, "use: async with Crawl(…) as crawl"
-        seq, _ = await self._frontier.cursor(ITERATOR, self._run.number)
+        seq = (await self._frontier.cursor(ITERATOR, self._run.number)).seq
         while True:
             over = self._running.done()
             items = await self._frontier.items(self._run.number, seq, 100)
             for item in items:
                 yield msgspec.json.decode(item.body)
                 seq = item.seq
-                await self._frontier.follow(ITERATOR, self._run.number, seq, {})
+                await self._frontier.follow(ITERATOR, self._run.number, Cursor(seq))
             if not items and over:
                 self._running.result()
                 return
@@ -166,18 +178,18 @@ class Crawl:
         self._stack.callback(self.spider.close)
         if self._fresh and self._existing == "refuse":
             refuse_existing(self._outputs)  # before anything is forgotten
-        self._run = await self._frontier.begin(self._facts, fresh=self._fresh)
+        self._run = await self._frontier.begin(self._facts, fresh=self._fresh, limits=self._limits, part=self._part)
         counts = await self._frontier.counts()
-        if self._run.resumed:
+        if self._run.resumed and self._part is None:
             for name in sorted(await self._frontier.handlers()):
                 handler(self.spider, name)  # a method that is gone is better known now than in the middle of the night
             done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
             self.resumes = f"resuming run {self._run.number} of job {self.job}: {done}"
         gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth)
-        visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch)
+        visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
-        self._stats = Stats(self._engine)
+        self._stats = Stats(self._engine, counts)
         for target in self._targets():
             sink = sink_for(target, formulas=settings.csv_formulas)
             self._exporters.append(Exporter(self._frontier, sink, self._run))
@@ -188,7 +200,8 @@ class Crawl:
         except ConfigError:
             await self._frontier.withdraw()
             raise
-        await self._frontier.add(self._first_links(visitor))
+        if self._part is None:
+            await self._frontier.add(self._first_links(visitor))
 
     def _targets(self) -> list[str]:
         if self._outputs or not self.is_kept:
@@ -234,12 +247,12 @@ class Crawl:
             outcome = await engine.run(Turns(asker).visit)
             watch.cancel()
             for exporter in self._exporters:
-                exporter.finish()
+                exporter.finish(patience=math.inf if outcome == "finished" else LAST_WORDS)
         return outcome
 
     def _backlog(self) -> int:
-        assert self._engine is not None
-        return self._engine.stored_bytes - min(exporter.written_bytes for exporter in self._exporters)
+        assert self._stats is not None
+        return self._stats.counts.item_bytes - min(exporter.cursor.bytes for exporter in self._exporters)
 
     async def _watch(self) -> None:
         assert self._stats is not None
@@ -251,8 +264,8 @@ class Crawl:
         assert self._stats is not None
         outputs = tuple(exporter.target for exporter in self._exporters)
         return Summary(
-            self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._budget.pages,
-            self._budget.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
+            self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._stats.counts.spent.pages,
+            self._stats.counts.spent.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
             self.settings.max_failed,
         )  # fmt: skip
 

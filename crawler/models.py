@@ -3,9 +3,11 @@
 Requests are the author's; pages, leases, visits and links pass between engine and journal. All are plain data.
 """
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import msgspec
@@ -17,6 +19,7 @@ else:
     Json = Any  # msgspec knows no recursive types
 Kind = Literal["page", "start", "robots", "download"]
 
+SUSPECT_DEATHS, LAST_DEATH = 2, 3
 ROBOTS_PRIORITY = 1 << 30  # a host's robots.txt goes before anything else of that host
 
 
@@ -131,6 +134,12 @@ class Page(Struct):
     deferrals: int = 0
     rank: int = 0
     parent: int | None = None
+    deaths: int = 0  # of processes that were inside its handler
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is tried with nothing beside it, since it may have ended the process twice."""
+        return self.deaths >= SUSPECT_DEATHS
 
 
 class Lease(Struct):
@@ -205,16 +214,38 @@ class Visit(Struct):
     ready_at: float | None = None
     delay: float | None = None
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it ends one of the pages that a limit is about."""
+        ended = self.state in {State.DONE, State.GONE, State.FAILED} and not self.reason.startswith("redirected")
+        return ended and self.page.request.is_counted
+
+    @property
+    def good_items(self) -> int:
+        """How many items it brings that fit their type."""
+        return sum(item.quarantine is None for item in self.items)
+
+
+# seconds since the machine was started, its sleep included where that can be known; the same in all processes
+since_boot = partial(time.clock_gettime, time.CLOCK_BOOTTIME) if sys.platform == "linux" else time.monotonic
+
 
 class Clock(Struct, frozen=True):
     """The two clocks: `monotonic` for all that waits, `epoch` for all that is stored. A simulation brings its own."""
 
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = since_boot
     epoch: Callable[[], float] = time.time
 
 
+class Spent(Struct, frozen=True):
+    """What the engines of one invocation have stored: pages that count, and items."""
+
+    pages: int = 0
+    items: int = 0
+
+
 class Counts(Struct, frozen=True):
-    """How far a run is. Sizes in bytes; ``hosts`` counts those with a pending page."""
+    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page."""
 
     pending: int = 0
     done: int = 0
@@ -225,5 +256,7 @@ class Counts(Struct, frozen=True):
     quarantined: int = 0
     bytes: int = 0
     hosts: int = 0
+    item_bytes: int = 0
     next_due_at: float | None = None
     reasons: Mapping[str, int] = {}
+    spent: Spent = Spent()

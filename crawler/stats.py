@@ -56,11 +56,11 @@ class Summary(Struct, frozen=True):
 class Stats:
     """Samples an engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, counts: Counts) -> None:
         self._engine = engine
         self._began = engine.clock.monotonic()
-        self._samples: deque[tuple[float, int, int]] = deque([(self._began, 0, 0)], maxlen=WINDOW)
-        self.counts = Counts()
+        self._samples = deque([(self._began, counts.spent.pages, 0)], maxlen=WINDOW)
+        self.counts = counts
         self.failures: deque[tuple[str, str]] = deque(maxlen=LAST_FAILURES)
         self.downloads: dict[str, tuple[int, int | None]] = {}
 
@@ -68,7 +68,7 @@ class Stats:
         """Take the figures of now."""
         budget = self._engine.budget
         self.counts = await self._engine.frontier.counts()
-        self._samples.append((self._engine.clock.monotonic(), budget.pages, budget.bytes))
+        self._samples.append((self._engine.clock.monotonic(), self.counts.spent.pages, budget.bytes))
 
     @property
     def elapsed(self) -> float:
@@ -77,12 +77,12 @@ class Stats:
 
     def progress(self) -> Progress:
         """The figures of the last sample, and those that cost nothing as they are now."""
-        engine, budget = self._engine, self._engine.budget
+        engine, budget, spent = self._engine, self._engine.budget, self.counts.spent
         at, pages, size = self._samples[0]
         span = max(0.001, engine.clock.monotonic() - at)
         return Progress(
-            self.counts, self.elapsed, budget.pages, budget.items, budget.bytes,
-            (budget.pages - pages) / span, (budget.bytes - size) / span, len(engine.in_flight),
+            self.counts, self.elapsed, spent.pages, spent.items, budget.bytes,
+            (spent.pages - pages) / span, (budget.bytes - size) / span, len(engine.in_flight),
             len(engine.workbench.lanes), tuple((name, *figures) for name, figures in self.downloads.items()),
             self.limited_by(), tuple(self.failures),
         )  # fmt: skip

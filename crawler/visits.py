@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
-from crawler.frontier import Seeds
+from crawler.frontier import Breadcrumb, Seeds
 from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
 from crawler.items import encode, refined
 from crawler.models import ROBOTS_PRIORITY, Item, Link, Page, Request, State, Visit, packed
@@ -36,7 +36,10 @@ TEXTUAL_SUFFIXES = ("+xml", "+json")
 class Visitor:
     """Makes Visits for one spider in one run."""
 
-    def __init__(self, spider: Spider, settings: Settings, gate: Gate, key: bytes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, spider: Spider, settings: Settings, gate: Gate, key: bytes, clock: Callable[[], float],
+        breadcrumb: Breadcrumb,
+    ) -> None:  # fmt: skip
         self.spider = spider
         self.settings = settings
         self.gate = gate
@@ -44,6 +47,7 @@ class Visitor:
         self._outside = Seen()  # URLs out of scope, so that each is judged once
         self._fingerprints = Fingerprints(key)
         self._clock = clock
+        self._breadcrumb = breadcrumb
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -210,6 +214,15 @@ class Visitor:
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link]]:
         """What a handler yields, through the pipeline and packed."""
+        slot = self._breadcrumb.enter(page.seq)
+        try:
+            return await self._drained(page, name, called, door)
+        finally:
+            self._breadcrumb.leave(slot)
+
+    async def _drained(
+        self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
+    ) -> tuple[list[Item], list[Link]]:
         limit, began = self.settings.handler_timeout, time.perf_counter()
         yielded = await drained(called, door, limit)
         if door is None or door.deadline is None:

@@ -31,7 +31,7 @@ class Lane(Generic[Ticket]):
     __slots__ = (
         "armed", "complete", "host", "in_flight", "is_outranked", "is_pace_stored", "is_parked", "is_sending",
         "not_before", "open_visits", "origin", "pace", "pages", "ready_at", "refilling", "robots", "robots_at",
-        "robots_until", "robots_why", "sent_at", "token", "urgent",
+        "robots_until", "robots_why", "sent_at", "suspects", "token", "urgent",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -46,6 +46,7 @@ class Lane(Generic[Ticket]):
         self.robots_until = math.inf  # epoch seconds: it runs out
         self.robots_why = ""  # it could not be had
         self.pages: list[tuple[int, int, Page]] = []
+        self.suspects: deque[Page] = deque()  # pages that are tried with nothing beside them
         self.urgent: deque[Ticket] = deque()
         self.in_flight = 0
         self.open_visits: set[int] = set()  # pages (seq) in flight or not yet committed
@@ -66,7 +67,7 @@ class Lane(Generic[Ticket]):
     @property
     def held(self) -> list[int]:
         """The pages (seq) in hand: waiting, in flight or uncommitted."""
-        return [seq for _, seq, _ in self.pages] + list(self.open_visits)
+        return [seq for _, seq, _ in self.pages] + [page.seq for page in self.suspects] + list(self.open_visits)
 
     @property
     def may_send(self) -> bool:
@@ -80,6 +81,11 @@ class Lane(Generic[Ticket]):
         """Whether an urgent request may go out as far as the host's places and robots.txt are concerned."""
         has_place = self.in_flight < self.pace.concurrency and not self.is_sending
         return has_place and self.robots is not None and not self.is_parked
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is under way, so that it could be given back."""
+        return not (self.open_visits or self.in_flight or self.urgent or self.refilling)
 
     @property
     def is_stuck(self) -> bool:
@@ -98,6 +104,7 @@ class Workbench(Generic[Ticket]):
         self.by_origin: dict[str, Lane[Ticket]] = {}
         self.in_flight = 0
         self._hurried: dict[int, Lane[Ticket]] = {}
+        self._suspected: dict[int, Lane[Ticket]] = {}
         self._due: list[tuple[float, int, Lane[Ticket]]] = []
         self._due_robots: list[tuple[float, int, Lane[Ticket]]] = []
         self._turns = count()
@@ -109,7 +116,11 @@ class Workbench(Generic[Ticket]):
     def put(self, lane: Lane[Ticket], pages: Sequence[Page], *, complete: bool) -> None:
         """Give a host pages; `complete` when the journal has no others that are due."""
         for page in pages:
-            heappush(lane.pages, (page.rank, page.seq, page))
+            if page.is_suspect:
+                lane.suspects.append(page)
+                self._suspected[lane.host] = lane
+            else:
+                heappush(lane.pages, (page.rank, page.seq, page))
         lane.complete = complete
         lane.refilling = lane.is_outranked = False
         if len(lane.pages) > 2 * lane.batch:  # the worst of them can wait in the journal
@@ -154,6 +165,16 @@ class Workbench(Generic[Ticket]):
             lane.open_visits.add(page.seq)
             self._start(lane, now)
             return lane, page
+        return None
+
+    def take_alone(self, now: float) -> tuple[Lane[Ticket], Page] | None:
+        """A page that may end the process, if its host may be asked; call it when nothing else is under way."""
+        for lane in self._suspected.values():
+            if lane.suspects and lane.may_hurry and lane.ready_at <= now:
+                page = lane.suspects.popleft()
+                lane.open_visits.add(page.seq)
+                self._start(lane, now)
+                return lane, page
         return None
 
     def take_ticket(self, now: float) -> tuple[Lane[Ticket], Ticket] | None:
@@ -202,6 +223,7 @@ class Workbench(Generic[Ticket]):
     def close(self, lane: Lane[Ticket]) -> None:
         """Stop working for a host."""
         self._hurried.pop(lane.host, None)
+        self._suspected.pop(lane.host, None)
         if self.lanes.get(lane.host) is lane:
             del self.lanes[lane.host], self.by_origin[lane.origin]
 
@@ -209,6 +231,7 @@ class Workbench(Generic[Ticket]):
     def next_at(self) -> float | None:
         """When the next host is due; None when none waits."""
         times = [lane.ready_at for lane in self._hurried.values() if lane.urgent and lane.may_hurry]
+        times += [lane.ready_at for lane in self._suspected.values() if lane.suspects and lane.may_hurry]
         times += [due[0][0] for due in (self._due, self._due_robots) if due]
         return min(times, default=None)
 
@@ -225,6 +248,20 @@ class Workbench(Generic[Ticket]):
         return [
             lane
             for lane in self.lanes.values()
-            if not (lane.open_visits or lane.in_flight or lane.urgent or lane.refilling)
-            and (((lane.complete or lane.is_parked) and not lane.may_send) or lane.ready_at > now + horizon)
+            if lane.is_idle
+            and (
+                (lane.is_parked or (lane.complete and not lane.may_send and not lane.suspects))
+                or lane.ready_at > now + horizon
+            )
         ]
+
+    def surplus(self, share: int) -> list[Lane[Ticket]]:
+        """Hosts to give up, so that engines with fewer have work too: what is held beyond `share` and an eighth."""
+        more = len(self.lanes) - share
+        if more <= max(1, share // 8):
+            return []
+        return [lane for lane in self.lanes.values() if lane.is_idle][:more]
+
+    def startable(self) -> int:
+        """How many pages could be in flight at once."""
+        return sum(min(len(lane.pages), lane.pace.concurrency) + len(lane.suspects) for lane in self.lanes.values())

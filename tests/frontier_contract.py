@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from crawler.errors import ConfigError
-from crawler.frontier import Frontier, JobFacts, Parting, Run, Want
+from crawler.frontier import Cursor, Frontier, JobFacts, Parting, Run, Want
 from crawler.models import FileRecord, Item, Lease, Link, Page, RobotsRecord, State, Visit
 from crawler.urls import Fingerprints, split
 
@@ -297,10 +297,11 @@ class FrontierContract:
 
     async def test_cursors(self, desk: Desk) -> None:
         """A sink finds its cursor and position again; a new one starts before the first item."""
-        assert await desk.frontier.cursor("x.csv", 1) == (0, None)
-        await desk.frontier.follow("x.csv", 1, 0, {"offset": 12, "columns": ["a"]})
-        assert await desk.frontier.cursor("x.csv", 1) == (0, {"offset": 12, "columns": ["a"]})
-        assert await desk.frontier.cursor("x.csv", 2) == (0, None)
+        assert await desk.frontier.cursor("x.csv", 1) == Cursor()
+        stands = Cursor(0, 0, {"offset": 12, "columns": ["a"]})
+        await desk.frontier.follow("x.csv", 1, stands)
+        assert await desk.frontier.cursor("x.csv", 1) == stands
+        assert await desk.frontier.cursor("x.csv", 2) == Cursor()
 
     async def test_items_have_names_that_last(self, desk: Desk) -> None:
         """Item ids differ from each other; quarantined items are counted, and no sink sees them."""
@@ -328,5 +329,5 @@ class FrontierContract:
         """A heartbeat keeps what an engine holds."""
         await desk.add("http://a.test/")
         lease = await desk.lease_one()
-        assert await desk.frontier.renew() == 0
+        assert (await desk.frontier.renew()).freed == 0
         assert (await desk.frontier.commit([desk.visit(lease)])).refused == frozenset()

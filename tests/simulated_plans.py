@@ -21,7 +21,7 @@ from crawler.urls import canonical, split
 
 OUTSIDE = "http://elsewhere.test/"
 MOST_HOPS = 3
-STANDSTILLS = (3.0, 20.0)  # seconds
+STANDSTILLS = (3.0, 20.0, 40.0, 70.0)  # seconds
 CHARGED: list[Served] = [ConnectionReset, ReadTimeout, ConnectTimeout, TruncatedBody, 500, 502, 504]
 DEFERRED: list[Served] = [
     503, 429, Answer(429, headers={"Retry-After": "4"}), Answer(503, headers={"Retry-After": "1"}),

@@ -1,14 +1,18 @@
-"""Limits are exact: never passed, and never missed for what was given back."""
+"""Limits are exact, whichever engine spends them: never passed, and never missed for what was given back."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from crawler.budget import Budget, LimitReached, Limits
+from crawler.frontier import Part, Want
+from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Item, Page, Request, State, Visit
-
-ENDED = (State.DONE, State.GONE, State.FAILED)
+from tests.frontier_contract import JOB, Desk, Now
 
 
 def visit(state: State = State.DONE, items: int = 0, quarantined: int = 0, reason: str = "") -> Visit:
@@ -16,11 +20,7 @@ def visit(state: State = State.DONE, items: int = 0, quarantined: int = 0, reaso
     return Visit(Page(1, 1, Request("http://a.test/")), 1, state, reason, items=found)
 
 
-def spend(budget: Budget, visit: Visit | None) -> bool:
-    """Ask for one page as the engine does, and whether it may be stored."""
-    assert budget.may_start()
-    budget.start()
-    return budget.admit(visit)
+# -- one engine
 
 
 def test_no_limits() -> None:
@@ -28,67 +28,41 @@ def test_no_limits() -> None:
     budget = Budget(Limits())
     for _ in range(1000):
         budget.receive(1 << 40)
-        assert spend(budget, visit(items=1000))
-    assert (budget.pages, budget.items, budget.bytes) == (1000, 1_000_000, 1000 << 40)
-    assert budget.reached is None
-    assert budget.may_start()
-
-
-def test_pages_are_reserved_when_they_start() -> None:
-    """As many pages are under way as the limit still has room for; the last one to end reaches it."""
-    budget = Budget(Limits(max_pages=3))
-    for _ in range(3):
         assert budget.may_start()
         budget.start()
+    assert (budget.bytes, budget.reached, budget.wanted(5)) == (1000 << 40, None, None)
+
+
+def test_pages_are_started_as_far_as_they_are_reserved() -> None:
+    """No more pages are under way than the journal has granted; what came to nothing may be started again."""
+    budget = Budget(Limits(max_pages=9))
+    assert (budget.may_start(), budget.wanted(3)) == (False, 3)
+    budget.reserve(2, is_spent=False)
+    budget.start()
+    budget.start()
     assert not budget.may_start()
-    assert budget.admit(visit())
-    assert not budget.may_start()
-    assert not budget.reached
-    assert budget.admit(visit())
-    assert budget.admit(visit(State.FAILED))
-    assert (budget.pages, budget.reached) == (3, "max-pages")
-    assert not budget.may_start()
+    budget.settle(was_counted=False)
+    assert budget.may_start()
+    budget.settle(was_counted=True)
+    assert (budget.may_start(), budget.wanted(0)) == (True, 0)
+    budget.reserve(0, is_spent=True)
+    assert (budget.may_start(), budget.reached) == (False, "max-pages")
 
 
 @pytest.mark.parametrize(
-    ("ended", "pages"),
+    ("ended", "is_counted"),
     [
-        (visit(State.DONE), 1),
-        (visit(State.GONE), 1),
-        (visit(State.FAILED), 1),
-        (visit(State.SKIPPED, reason="robots"), 0),
-        (visit(State.PENDING, reason="ReadTimeout"), 0),
-        (visit(State.DONE, reason="redirected: http://a.test/b"), 0),
-        (None, 0),
+        (visit(State.DONE), True),
+        (visit(State.GONE), True),
+        (visit(State.FAILED), True),
+        (visit(State.SKIPPED, reason="robots"), False),
+        (visit(State.PENDING, reason="ReadTimeout"), False),
+        (visit(State.DONE, reason="redirected: http://a.test/b"), False),
     ],
 )
-def test_what_counts_as_a_page(ended: Visit | None, pages: int) -> None:
-    """A page counts when it ended; what is skipped, redirected, lost or to be tried again gives its place back."""
-    budget = Budget(Limits(max_pages=1))
-    assert spend(budget, ended) == (ended is not None)
-    assert budget.pages == pages
-    assert budget.reached == ("max-pages" if pages else None)
-    assert budget.may_start() == (not pages)
-
-
-def test_the_visit_with_too_many_items_stays_out() -> None:
-    """A visit that would pass the limit of items is not stored, counts nothing, and is the last."""
-    budget = Budget(Limits(max_items=10))
-    assert spend(budget, visit(items=9, quarantined=5))
-    assert not spend(budget, visit(items=2))
-    assert (budget.pages, budget.items, budget.reached) == (1, 9, "max-items")
-    assert not budget.may_start()
-
-
-def test_just_enough_items() -> None:
-    """The limit is reached by the item that fills it; what is under way then may still end without items."""
-    budget = Budget(Limits(max_items=10))
-    budget.start()
-    assert spend(budget, visit(items=10))
-    assert (budget.items, budget.reached) == (10, "max-items")
-    assert not budget.may_start()
-    assert budget.admit(visit(quarantined=3))
-    assert (budget.pages, budget.items) == (2, 10)
+def test_what_counts_as_a_page(ended: Visit, is_counted: bool) -> None:
+    """A page counts when it ended; what is skipped, redirected or to be tried again does not."""
+    assert ended.is_counted == is_counted
 
 
 def test_bytes() -> None:
@@ -110,89 +84,8 @@ def test_the_first_limit_is_the_reason() -> None:
     budget = Budget(Limits(max_pages=1, max_items=1, max_bytes=1))
     with pytest.raises(LimitReached):
         budget.receive(2)
-    budget.start()
-    assert budget.admit(visit(items=1))
+    budget.end_items()
     assert budget.reached == "max-bytes"
-
-
-class Crawling(RuleBasedStateMachine):
-    """An engine that does as it is told, with many pages under way at once."""
-
-    limits = Limits(max_pages=7, max_items=12, max_bytes=10_000)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.budget = Budget(self.limits)
-        self.under_way = 0
-        self.stored: list[Visit] = []
-        self.received = 0
-
-    @precondition(lambda self: self.budget.may_start())
-    @rule()
-    def start(self) -> None:
-        self.budget.start()
-        self.under_way += 1
-
-    @precondition(lambda self: self.under_way)
-    @rule(state=st.sampled_from(State), items=st.integers(0, 5), quarantined=st.integers(0, 2))
-    def end(self, state: State, items: int, quarantined: int) -> None:
-        ended = visit(state, items, quarantined, "redirected: elsewhere" if state == State.DONE and items == 5 else "")
-        self.under_way -= 1
-        is_room = sum(map(good, self.stored)) + items <= 12
-        assert self.budget.admit(ended) == is_room
-        if is_room:
-            self.stored.append(ended)
-        else:
-            assert self.budget.reached
-
-    @precondition(lambda self: self.under_way)
-    @rule()
-    def lose(self) -> None:
-        self.under_way -= 1
-        assert not self.budget.admit(None)
-
-    @rule(size=st.integers(0, 4_000))
-    def receive(self, size: int) -> None:
-        self.received += size
-        if self.received <= 10_000:
-            self.budget.receive(size)
-        else:
-            with pytest.raises(LimitReached):
-                self.budget.receive(size)
-
-    @invariant()
-    def limits_hold(self) -> None:
-        budget = self.budget
-        pages = sum(one.state in ENDED and not one.reason for one in self.stored)
-        assert (budget.pages, budget.items, budget.bytes) == (pages, sum(map(good, self.stored)), self.received)
-        assert budget.pages + self.under_way <= 7
-        assert budget.items <= 12
-        is_full = budget.pages == 7 or budget.items == 12 or budget.bytes > 10_000
-        assert budget.reached or not is_full
-        assert budget.may_start() == (budget.reached is None and budget.pages + self.under_way < 7)
-
-
-def good(one: Visit) -> int:
-    return sum(item.quarantine is None for item in one.items)
-
-
-TestCrawling = Crawling.TestCase
-TestCrawling.settings = settings(deadline=None, max_examples=60, stateful_step_count=40)
-
-
-@settings(deadline=None)
-@given(st.integers(1, 20), st.lists(st.sampled_from(State), min_size=60, max_size=60), st.integers(1, 30))
-def test_no_page_short(most: int, ends: list[State], abreast: int) -> None:
-    """A limit of pages is used up whole, however many give their place back and however many are under way at once."""
-    budget = Budget(Limits(max_pages=most))
-    left, under_way = [*ends, *[State.DONE] * most], 0
-    while budget.reached is None:
-        while under_way < abreast and budget.may_start():
-            budget.start()
-            under_way += 1
-        assert budget.admit(visit(left.pop(0)))
-        under_way -= 1
-    assert (budget.pages, budget.reached, under_way) == (most, "max-pages", 0)
 
 
 def test_a_limit_of_nothing() -> None:
@@ -200,3 +93,111 @@ def test_a_limit_of_nothing() -> None:
     budget = Budget(Limits(max_pages=0))
     assert not budget.may_start()
     assert budget.reached == "max-pages"
+
+
+# -- several engines on one journal
+
+
+@pytest.fixture
+async def desks(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[list[Desk]]:
+    """Two engines of one invocation with the limits that the test names."""
+    now, limits, part = Now(), request.param, None
+    desks = []
+    for _ in range(2):
+        frontier = SqliteFrontier(tmp_path / "job.db", clock=now)
+        run = await frontier.begin(JOB, fresh=False, limits=limits, part=part)
+        part = Part(run.number, run.invocation)
+        desks.append(Desk(frontier, run, now))
+    await desks[0].add(*(f"http://{host}.test/{n}" for host in "ab" for n in range(20)))
+    yield desks
+    assert await desks[0].frontier.violations() == []
+    for desk in desks:
+        await desk.frontier.close()
+
+
+async def reserve(desk: Desk, pages: int) -> tuple[int, bool]:
+    leased = await desk.frontier.lease(Want(0, 1, 10.0, reserve=pages))
+    return leased.reserved, leased.is_spent
+
+
+@pytest.mark.parametrize("desks", [Limits(max_pages=10)], indirect=True)
+async def test_a_reserved_page_is_nobody_elses(desks: list[Desk]) -> None:
+    """What one engine has reserved another does not get, until it is given back."""
+    first, second = desks
+    assert await reserve(first, 7) == (7, False)
+    assert await reserve(second, 7) == (3, False)
+    assert await reserve(first, 2) == (2, False)
+    assert await reserve(second, 100) == (8, False)
+    assert await reserve(second, 0) == (0, False)
+    assert await reserve(first, 100) == (10, False)
+
+
+@pytest.mark.parametrize("desks", [Limits(max_pages=3)], indirect=True)
+async def test_the_limit_is_spent_when_the_last_page_is_stored(desks: list[Desk]) -> None:
+    """The limit is reached when as many pages are stored, and not while another engine may still store one."""
+    first, second = desks
+    (lease,) = await first.lease(hosts=1)
+    await reserve(first, 2)
+    await reserve(second, 1)
+    await first.frontier.commit([first.visit(lease, page) for page in lease.pages[:2]])
+    assert await reserve(first, 5) == (0, False)
+    (other,) = await second.lease(hosts=1)
+    await second.frontier.commit([second.visit(other)])
+    assert await reserve(first, 5) == (0, True)
+    assert await reserve(second, 5) == (0, True)
+    assert (await first.frontier.counts()).spent.pages == 3
+
+
+@pytest.mark.parametrize("desks", [Limits(max_pages=10)], indirect=True)
+async def test_what_a_dead_engine_had_reserved(desks: list[Desk]) -> None:
+    """Pages that a dead engine had reserved and not stored are free again."""
+    first, second = desks
+    await reserve(first, 3)
+    await reserve(second, 7)
+    second.frontier._lock.close()  # type: ignore[attr-defined]  # as the kernel does for a dead process
+    await first.frontier.renew()
+    assert await reserve(first, 100) == (10, False)
+
+
+@pytest.mark.parametrize("desks", [Limits(max_items=10)], indirect=True)
+async def test_the_visit_with_too_many_items_stays_out(desks: list[Desk]) -> None:
+    """A visit that would pass the limit of items is not stored and stays pending; a smaller one may fill it."""
+    first, second = desks
+    (lease,), (other,) = await first.lease(hosts=1), await second.lease(hosts=1)
+    items = [Item("book", "{}")]
+    stored = await first.frontier.commit([first.visit(lease, lease.pages[0], items=items * 7)])
+    assert (stored.excess, stored.is_spent) == (frozenset(), False)
+    group = [second.visit(other, page, items=items * n) for page, n in zip(other.pages, (2, 4, 1), strict=False)]
+    stored = await second.frontier.commit(group)
+    assert (stored.excess, stored.is_spent) == (frozenset({1}), True)
+    counts = await first.frontier.counts()
+    assert (counts.items, counts.done, counts.spent.items) == (10, 3, 10)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 12), st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.booleans()), max_size=60))
+async def test_no_page_short_and_none_too_many(most: int, turns: list[tuple[int, int, bool]]) -> None:
+    """However engines reserve, store and die, what is stored, reserved and left adds up to the limit."""
+    page = Visit(Page(0, 0, Request("http://a.test/")), 0, State.DONE)
+    with TemporaryDirectory() as folder:
+        engines: list[SqliteFrontier] = []
+        held, stored, part = [0, 0, 0], 0, None
+        for _ in range(3):
+            engines.append(SqliteFrontier(Path(folder) / "job.db", clock=Now()))
+            run = await engines[-1].begin(JOB, fresh=False, limits=Limits(max_pages=most), part=part)
+            part = Part(run.number, run.invocation)
+        for engine, wanted, dies in turns:
+            free = most - stored - sum(held) + held[engine]
+            leased = await engines[engine].lease(Want(0, 1, 10.0, reserve=wanted))
+            assert (leased.reserved, leased.is_spent) == (min(wanted, free), stored == most)
+            held[engine] = leased.reserved
+            if dies:
+                engines[engine]._lock.close()
+                await engines[(engine + 1) % 3].renew()
+                await engines[engine].renew()
+                held[engine] = 0
+            elif held[engine]:
+                held[engine], stored = held[engine] - 1, stored + 1
+                engines[engine]._journal.transaction(engines[engine]._engines.spend, [page])
+        for frontier in engines:
+            await frontier.close()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from crawler.__main__ import main
-from crawler.frontier import JobFacts, Want
+from crawler.frontier import Cursor, JobFacts, Want
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import FileRecord, Item, Lease, Link, State, Visit
 
@@ -66,7 +66,7 @@ async def finished(folder: Path, target: Path) -> None:
     file = FileRecord("files/a.pdf", 5, "00")
     await frontier.commit([ended(lease, 0, items=items({"a": 1}), file=file)])
     target.write_text('{"a": 1}\n')
-    await frontier.follow(str(target), 1, 1, {"offset": target.stat().st_size})
+    await frontier.follow(str(target), 1, Cursor(1, 10, {"offset": target.stat().st_size}))
     await frontier.finish("finished")
     await frontier.close()
 
@@ -231,7 +231,7 @@ async def test_a_short_file_of_an_unfinished_run_mends_itself(
     """A file that lost its end is written anew by the same command, so that is the advice."""
     folder = project / "output" / "half"
     frontier, _ = await begun(folder)
-    await frontier.follow(str(project / "gone.jsonl"), 1, 0, {"offset": 10})
+    await frontier.follow(str(project / "gone.jsonl"), 1, Cursor(0, 0, {"offset": 10}))
     await frontier.close()
     assert main(["doctor", "half"]) == 1
     assert "gone.jsonl is gone: the same crawl command writes it anew" in capsys.readouterr().out

@@ -40,7 +40,7 @@ class TestSqliteFile(FrontierContract):
         lease = await desk.lease_one()
         want = Want(10, 10, 10.0)
         assert (await other.lease(want)).leases == []
-        assert await other.renew() == 0
+        assert (await other.renew()).freed == 0
         await desk.release(lease)
         assert len((await other.lease(want)).leases) == 1
         await other.close()

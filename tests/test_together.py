@@ -201,11 +201,11 @@ async def test_an_engine_comes_while_another_goes(tmp_path: Path) -> None:
     coming = SqliteFrontier(tmp_path / "job.db")
     await going.close()
     third = SqliteFrontier(tmp_path / "job.db")
-    assert await third.renew() == 0
+    assert (await third.renew()).freed == 0
     await coming.begin(JOB, fresh=False)
     await coming.add([Link("http://a.test", 1, "/", 0, 0)])
     assert len((await coming.lease(WANT)).leases) == 1
-    assert await third.renew() == 0
+    assert (await third.renew()).freed == 0
     await coming.close()
     await third.close()
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from crawler.errors import ConfigError, escaped
 from crawler.frontier.checks import violations
+from crawler.frontier.liveness import EngineLock
 from crawler.frontier.queries import counts
 from crawler.frontier.schema import readable, translated
 from crawler.models import Counts
@@ -42,6 +43,7 @@ class Journal(AbstractContextManager["Journal"]):
 
     def __init__(self, folder: Path) -> None:
         self._db = readable(folder / JOURNAL)
+        self.locks = EngineLock.of(folder / JOURNAL)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

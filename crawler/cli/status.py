@@ -101,9 +101,8 @@ def _identity(journal: Journal) -> str:
 
 
 def _running(journal: Journal) -> list[int]:
-    """The processes that say they work on this job, and said so lately."""
-    rows = journal.rows("SELECT pid, alive_until FROM engines")
-    return [pid for pid, alive_until in rows if alive_until > time.time()]
+    """The processes that work on this job now."""
+    return [pid for engine, pid in journal.rows("SELECT id, pid FROM engines") if not journal.locks.is_free(engine)]
 
 
 def _state(journal: Journal, run: Run) -> str:

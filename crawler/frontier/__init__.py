@@ -19,6 +19,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from crawler.budget import Limits
 from crawler.models import Counts, Json, Lease, Link, StoredItem, Visit
 
 
@@ -37,13 +38,20 @@ class Seeds(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``last_item`` is the last before now."""
+    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``invocation`` is what limits are of."""
 
     number: int
     resumed: bool
     key: bytes
     seeds: Seeds = Seeds()
-    last_item: int = 0
+    invocation: int = 0
+
+
+class Part(Struct, frozen=True):
+    """The run and the invocation that a further engine takes part in."""
+
+    run: int
+    invocation: int
 
 
 class Want(Struct, frozen=True):
@@ -51,8 +59,8 @@ class Want(Struct, frozen=True):
 
     ``held`` maps a held host to the pages (seq) in the engine's hands and to how many more it wants. ``batch`` is how
     many pages of a new host. Hosts that may not be asked within ``horizon`` seconds, or have no
-    page that is due, are left for later. ``origins`` are
-    hosts wanted by name, whether they have pages or not.
+    page that is due, are left for later. ``origins`` are hosts wanted by name, whether they have pages or not.
+    ``reserve`` is how many pages of the invocation's limit the engine wants to hold in all; None: there is no limit.
     """
 
     hosts: int
@@ -60,23 +68,65 @@ class Want(Struct, frozen=True):
     horizon: float
     held: Mapping[int, tuple[Sequence[int], int]] = {}
     origins: Sequence[str] = ()
+    reserve: int | None = None
 
 
 class Leased(Struct, frozen=True):
-    """What an engine was given, and the seeds, if others have added to them since it asked last."""
+    """What an engine was given, and the seeds, if others have added to them since it asked last.
+
+    ``reserved`` is how many pages of the limit it holds now; ``is_spent`` when no engine holds one and none is left.
+    ``share`` is how many hosts are one engine's part of those with work; None while others would gain nothing by it.
+    """
 
     leases: Sequence[Lease] = ()
     seeds: Seeds | None = None
+    reserved: int = 0
+    is_spent: bool = False
+    share: int | None = None
 
 
 class Committed(Struct, frozen=True):
     """What became of a group of visits.
 
-    ``refused`` are indexes of visits whose token was stale; ``best`` is the lowest rank of the new pages by host.
+    ``refused`` are indexes of visits whose token was stale, ``excess`` of those whose items the invocation's limit has
+    no room for: both stay pending, whole. ``best`` is the lowest rank of the new pages by host. ``is_spent`` when the
+    limit leaves no room for a further item.
     """
 
     refused: frozenset[int] = frozenset()
+    excess: frozenset[int] = frozenset()
     best: Mapping[int, int] = {}
+    is_spent: bool = False
+
+
+class Cursor(Struct, frozen=True):
+    """Where a sink stands: the last item it holds, the size of all it holds, its own position; None for a new sink."""
+
+    seq: int = 0
+    bytes: int = 0
+    position: dict[str, Json] | None = None
+
+
+class Renewed(Struct, frozen=True):
+    """What an engine learns when it says that it lives.
+
+    ``freed`` counts the hosts of dead engines; ``was_buried`` when others took this one for dead, so that it holds
+    nothing any more; ``step`` (s) is how far the system's clock was set since the last time.
+    """
+
+    freed: int = 0
+    was_buried: bool = False
+    step: float = 0.0
+
+
+class Breadcrumb(Protocol):
+    """Which pages are inside a handler now, told to whoever takes over should the process die there."""
+
+    def enter(self, page: int) -> int:
+        """Mark that the code of a page's handler runs; gives what `leave` wants."""
+
+    def leave(self, slot: int) -> None:
+        """Take the mark away."""
 
 
 class Parting(Struct, frozen=True):
@@ -91,8 +141,15 @@ class Parting(Struct, frozen=True):
 class Frontier(Protocol):
     """Six verbs that move pages and items, and what keeps the owner of hosts known. All may raise `StoreError`."""
 
-    async def begin(self, job: JobFacts, *, fresh: bool) -> Run:
-        """Resume the unfinished run, or start the next; `fresh` forgets all. ConfigError when the job is another's."""
+    @property
+    def breadcrumb(self) -> Breadcrumb:
+        """Where this engine leaves word of what it is at."""
+
+    async def begin(self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None) -> Run:
+        """Resume the unfinished run, or start the next; or take `part` in one, though it may be over by now.
+
+        `fresh` forgets all. ConfigError when the job is another's.
+        """
 
     async def add(self, links: Sequence[Link]) -> Mapping[int, int]:
         """Make each link a pending page unless its run knows it; the lowest rank of the new pages, by host."""
@@ -115,14 +172,18 @@ class Frontier(Protocol):
     async def handlers(self) -> frozenset[str]:
         """The names of the spider's methods that pending pages will need."""
 
-    async def renew(self) -> int:
-        """Say that this engine lives, and free the hosts of those that do not; how many hosts were freed."""
+    async def renew(self) -> Renewed:
+        """Say that this engine lives, and take over from those that do not.
 
-    async def cursor(self, sink: str, run: int) -> tuple[int, dict[str, Json] | None]:
-        """Where a sink stands: the last item it holds, and its own position; (0, None) for a new one."""
+        Their hosts are freed, each from the moment on that it may be asked. The pages that were inside a handler have
+        cost a process: one death is put down to each, and the third ends it as failed.
+        """
 
-    async def follow(self, sink: str, run: int, seq: int, position: dict[str, Json]) -> None:
-        """Record that a sink holds all items up to `seq`."""
+    async def cursor(self, sink: str, run: int) -> Cursor:
+        """Where a sink stands."""
+
+    async def follow(self, sink: str, run: int, cursor: Cursor) -> None:
+        """Record that a sink holds all items up to a cursor."""
 
     async def finish(self, outcome: str) -> None:
         """End the run, if it has no pending page, and forget the items of runs that are not kept."""

@@ -2,7 +2,7 @@
 
 import apsw
 
-from crawler.models import HOUSEKEEPING, Counts, State
+from crawler.models import HOUSEKEEPING, Counts, Spent, State
 
 SEED_HOSTS = "SELECT json_group_array(json_array(origin, seed)) FROM hosts WHERE seed IS NOT NULL"
 HOST_IDS = "SELECT json_group_object(origin, id) FROM hosts WHERE origin IN (SELECT value FROM jsonb_each(?))"
@@ -20,7 +20,8 @@ _SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND (p.path = e.v
 _AFRESH = (
     """
 UPDATE pages AS p SET state = 0, run = e.value->>6, rank = e.value->>3, parent = e.value->>4, request = e.value->>5,
-  due_at = 0, attempts = 0, deferrals = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL, ended_at = NULL
+  due_at = 0, attempts = 0, deferrals = 0, deaths = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL,
+  ended_at = NULL
 FROM jsonb_each(?) AS e WHERE """
     + _SAME
 )
@@ -60,8 +61,8 @@ WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at
 TAKE = "UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"
 LEASED = """
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
-    SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request)) FROM (
-      SELECT seq, path, rank, attempts, deferrals, parent, request FROM pages
+    SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths)) FROM (
+      SELECT seq, path, rank, attempts, deferrals, parent, request, deaths FROM pages
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
     THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END))
@@ -73,7 +74,7 @@ WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
 END_PAGES = """
 UPDATE pages SET state = e.value->>1, reason = e.value->>2, status = e.value->>3, size = e.value->>4,
   ended_at = e.value->>5, first_at = coalesce(first_at, e.value->>5), due_at = e.value->>6,
-  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8
+  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0
 FROM jsonb_each(?) AS e WHERE seq = e.value->>0 AND state = 0"""
 TALLY = """
 INSERT INTO tallies SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?) WHERE true
@@ -82,8 +83,8 @@ COUNT = """
 UPDATE runs SET pending = pending - ?, items = items + ?, quarantined = quarantined + ?, bytes = bytes + ?,
   item_bytes = item_bytes + ? WHERE number = ?"""
 INSERT_ITEMS = """
-INSERT INTO items(run, page, n, kind, body, quarantine)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5 FROM jsonb_each(?)"""
+INSERT INTO items(run, page, n, kind, body, quarantine, crc)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?)"""
 INSERT_FILES = """
 INSERT OR REPLACE INTO files SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
 INSERT_EVENTS = """
@@ -107,6 +108,38 @@ UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coale
   due_at = {_NEXT_DUE}
 FROM jsonb_each(?) AS e WHERE h.owner = e.value->>0"""  # noqa: S608  # constants
 
+ENROL = "INSERT INTO engines(pid, boot, alive_until, invocation) VALUES (?, ?, ?, ?)"
+RENEW = "UPDATE engines SET alive_until = ? WHERE id = ?"
+OTHERS = "SELECT json_group_array(json_array(id, boot, alive_until)) FROM engines WHERE id <> ?"
+GIVE_BACK_RESERVED = """
+UPDATE invocations SET pages_left = pages_left + e.reserved
+FROM engines AS e WHERE e.invocation = invocations.id AND e.id = ?"""
+DEATHS = """
+UPDATE pages SET deaths = deaths + 1 WHERE seq IN (SELECT value FROM jsonb_each(?)) AND state = 0"""
+KILLED = """
+UPDATE pages SET state = 4, reason = ?2, first_at = coalesce(first_at, ?3), ended_at = ?3
+WHERE seq IN (SELECT value FROM jsonb_each(?1)) AND state = 0 AND deaths >= ?4 RETURNING seq"""
+MOVE_TIMES = (
+    "UPDATE hosts SET ready_at = ready_at + ?1 WHERE ready_at > 0",
+    "UPDATE hosts SET due_at = due_at + ?1 WHERE due_at > 0",
+    "UPDATE hosts SET robots_fetched_at = robots_fetched_at + ?1, robots_expires_at = robots_expires_at + ?1",
+    "UPDATE pages SET due_at = due_at + ?1 WHERE state = 0 AND due_at > 0",
+)
+BEGIN_INVOCATION = "INSERT INTO invocations(run, began_at, pages_left, items_left) VALUES (?, ?, ?, ?)"
+RESERVED = """
+SELECT coalesce(pages_left, 0), coalesce((SELECT reserved FROM engines WHERE id = ?2), 0) FROM invocations WHERE id = ?1
+"""
+STILL_RESERVED = "SELECT coalesce(sum(reserved), 0) FROM engines WHERE invocation = ?"
+SPEND = """
+UPDATE invocations SET pages = pages + ?2, items = items + ?3, items_left = items_left - ?3 WHERE id = ?1
+RETURNING items_left"""
+HELD_HOSTS = (
+    "SELECT json_group_array(json_array(id, (SELECT count(*) FROM hosts WHERE owner = engines.id))) FROM engines"
+)
+WAITING_HOSTS = """
+SELECT count(*) FROM (
+  SELECT 1 FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ? LIMIT 1000)"""
+
 LOOK_AGAIN = f"""
 UPDATE hosts AS h SET due_at = {_NEXT_DUE.replace("e.value->>1", "?1")}
 WHERE owner IS NULL AND due_at > ?1"""  # noqa: S608  # constants
@@ -114,22 +147,26 @@ WHERE owner IS NULL AND due_at > ?1"""  # noqa: S608  # constants
 NEXT_ITEMS = """
 SELECT json_group_array(json_array(seq, page, n, kind, body)) FROM (
   SELECT seq, page, n, kind, body FROM items WHERE run = ? AND seq > ? AND quarantine IS NULL ORDER BY seq LIMIT ?)"""
+CURSOR = "SELECT seq, bytes, position FROM sinks WHERE target = ? AND run = ?"
+FOLLOW = "INSERT OR REPLACE INTO sinks(target, run, seq, position, bytes) VALUES (?, ?, ?, ?, ?)"
 
 FINISH = "UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0 AND finished_at IS NULL"
 WITHDRAW = "DELETE FROM runs WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM pages WHERE run = ?1)"
 HANDLERS = """
 SELECT json_group_array(DISTINCT name.value) FROM pages, json_each(json_array(request->>'handler', request->>'failed'))
   AS name WHERE state = 0 AND request IS NOT NULL AND name.value <> ''"""
-_RUN = "SELECT pending, items, quarantined, bytes FROM runs WHERE number = ?"
+_RUN = "SELECT pending, items, quarantined, bytes, item_bytes FROM runs WHERE number = ?"
+_SPENT = "SELECT pages, items FROM invocations WHERE id = ?"
 _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
   (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL)"""
 
 
-def counts(db: apsw.Connection, run: int) -> Counts:
-    """How far a run is."""
-    row = db.execute(_RUN, (run,)).fetchone() or (0, 0, 0, 0)
+def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
+    """How far a run is, and an invocation."""
+    row = db.execute(_RUN, (run,)).fetchone() or (0, 0, 0, 0, 0)
+    spent = Spent(*(db.execute(_SPENT, (invocation,)).fetchone() or ()))
     ended = dict.fromkeys(State, 0)
     reasons: dict[str, int] = {}
     for state, reason, pages in db.execute(_TALLIES, (run,)):
@@ -142,5 +179,5 @@ def counts(db: apsw.Connection, run: int) -> Counts:
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
         failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts,
-        next_due_at=next_due_at, reasons=reasons,
+        item_bytes=row[4], next_due_at=next_due_at, reasons=reasons, spent=spent,
     )  # fmt: skip

@@ -11,7 +11,7 @@ import apsw
 from crawler.errors import JournalVersionError, StorageFull, StoreError, StoreUnavailable
 
 APPLICATION_ID = 0x63726177  # "craw"
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE job(key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -22,7 +22,12 @@ CREATE TABLE runs(
 CREATE TABLE tallies(
   run INTEGER NOT NULL, state INTEGER NOT NULL, reason TEXT NOT NULL, pages INTEGER NOT NULL,
   PRIMARY KEY(run, state, reason)) STRICT, WITHOUT ROWID;
-CREATE TABLE engines(id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, alive_until REAL NOT NULL) STRICT;
+CREATE TABLE engines(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, alive_until REAL NOT NULL, boot TEXT NOT NULL DEFAULT '',
+  invocation INTEGER, reserved INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE invocations(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
+  pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
 CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
   owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
@@ -33,17 +38,17 @@ CREATE TABLE pages(
   seq INTEGER PRIMARY KEY, host INTEGER NOT NULL, fingerprint INTEGER NOT NULL, path TEXT NOT NULL,
   run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, deferrals INTEGER NOT NULL DEFAULT 0, parent INTEGER, request TEXT,
-  reason TEXT, status INTEGER, size INTEGER, first_at REAL, ended_at REAL,
+  reason TEXT, status INTEGER, size INTEGER, first_at REAL, ended_at REAL, deaths INTEGER NOT NULL DEFAULT 0,
   depth INTEGER GENERATED ALWAYS AS (rank & 4294967295) VIRTUAL) STRICT;
 CREATE UNIQUE INDEX pages_fingerprint ON pages(host, fingerprint);
 CREATE INDEX pages_pending ON pages(host, rank) WHERE state = 0;
 CREATE INDEX pages_deferred ON pages(host, due_at) WHERE state = 0 AND due_at > 0;
 CREATE TABLE items(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, page INTEGER NOT NULL, n INTEGER NOT NULL,
-  kind TEXT NOT NULL, body TEXT NOT NULL, quarantine TEXT) STRICT;
+  kind TEXT NOT NULL, body TEXT NOT NULL, quarantine TEXT, crc INTEGER) STRICT;
 CREATE TABLE sinks(
   target TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, position TEXT NOT NULL,
-  PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
+  bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
 CREATE TABLE files(
   page INTEGER NOT NULL, run INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY(page, run)) STRICT, WITHOUT ROWID;
@@ -57,6 +62,25 @@ CREATE VIEW urls AS
   FROM pages JOIN hosts ON hosts.id = pages.host;
 """
 
+MIGRATIONS = {  # from a version to the one that follows
+    1: """
+ALTER TABLE engines ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+ALTER TABLE engines ADD COLUMN invocation INTEGER;
+ALTER TABLE engines ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE invocations(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
+  pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
+ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE items ADD COLUMN crc INTEGER;
+ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET item_bytes = (
+  SELECT coalesce(sum(length(body)), 0) FROM items WHERE items.run = runs.number AND quarantine IS NULL);
+UPDATE sinks SET bytes = (
+  SELECT coalesce(sum(length(body)), 0) FROM items
+  WHERE items.run = sinks.run AND items.seq <= sinks.seq AND quarantine IS NULL);
+""",
+}
+
 
 def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     """A connection to the journal at `path` (``:memory:`` for tests), which is made when there is none.
@@ -69,8 +93,7 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
         connection.set_busy_timeout(10_000)
         _check(connection, path)
         _tune(connection, power_safe=power_safe)
-        if not _version(connection):
-            _create(connection)
+        _bring_up_to_date(connection)
     except apsw.Error as error:
         raise translated(error) from error
     return connection
@@ -123,12 +146,15 @@ def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
     connection.pragma("temp_store", "memory")
 
 
-def _create(connection: apsw.Connection) -> None:
+def _bring_up_to_date(connection: apsw.Connection) -> None:
+    """Make the tables of a new file, or change those of an older version; all of it or nothing."""
+    if _version(connection) == VERSION:
+        return
     connection.transaction_mode = "IMMEDIATE"
     with connection:
-        if not _version(connection):
-            for statement in TABLES.split(";\n"):
+        while (version := _version(connection)) < VERSION:  # another process may have been faster
+            for statement in (MIGRATIONS[version] if version else TABLES).split(";\n"):
                 if statement.strip():
                     connection.execute(statement).fetchall()
             connection.pragma("application_id", APPLICATION_ID)
-            connection.pragma("user_version", VERSION)
+            connection.pragma("user_version", version + 1 if version else VERSION)

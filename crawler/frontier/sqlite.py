@@ -5,9 +5,9 @@ one JSON array. A statement that stepped row by row would give up the interprete
 to get it back while a handler computes: measured, 600 ms instead of 18 ms for a group of 40 visits.
 """
 
-import os
 import secrets
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -18,8 +18,24 @@ from typing import TypeAlias, cast
 import apsw
 import msgspec
 
+from crawler.budget import Limits
 from crawler.errors import ConfigError
-from crawler.frontier import Committed, JobFacts, Leased, Parting, Run, Seeds, Want, checks, queries
+from crawler.frontier import (
+    Breadcrumb,
+    Committed,
+    Cursor,
+    JobFacts,
+    Leased,
+    Part,
+    Parting,
+    Renewed,
+    Run,
+    Seeds,
+    Want,
+    checks,
+    queries,
+)
+from crawler.frontier.engines import Engines, clock_of
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.writer import Writer
 from crawler.models import Counts, Json, Lease, Link, Page, RobotsRecord, State, StoredItem, Visit, rank, unpacked
@@ -33,8 +49,9 @@ class SqliteFrontier:
     """A `Frontier` on one SQLite file, shared by the engines of one machine; ``:memory:`` for one engine alone.
 
     `default_delay` (s) is what a dead engine's hosts wait when it had not said otherwise. `keep_runs`: of how many runs
-    the items stay. `writer` runs the transactions, one at a time; by default a thread of its own. A store that is full
-    or locked is waited for, ten minutes at most, before it is a StoreError; what was to be stored stays in memory.
+    the items stay. `clock` tells epoch seconds, `monotonic` those since the machine was started. `writer` runs the
+    transactions, one at a time; by default a thread of its own. A store that is full or locked is waited for, ten
+    minutes at most, before it is a StoreError; what was to be stored stays in memory.
     `path` may be an open connection, which stays its owner's; engines that share one know by `lock` who lives.
     """
 
@@ -46,23 +63,28 @@ class SqliteFrontier:
         keep_runs: int = 2,
         power_safe: bool = False,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
         writer: Executor | None = None,
         lock: EngineLock | None = None,
     ) -> None:
         self._clock = clock
-        self._delay = default_delay
         self._keep_runs = keep_runs
         self._hosts: dict[str, int] = {}
         self._journal = Writer(path, power_safe=power_safe, executor=writer)
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
-        self._engine = self._journal.transaction(self._enrol)
+        self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay)
+        self._journal.transaction(self._engines.enrol)
         self._run = 0
         self._seeds_version: object = None
         self._key = b""
 
-    async def begin(self, job: JobFacts, *, fresh: bool) -> Run:
-        run = await self._journal.do(self._begin, job, fresh)
+    @property
+    def breadcrumb(self) -> Breadcrumb:
+        return self._lock
+
+    async def begin(self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None) -> Run:
+        run = await self._journal.do(self._begin, job, fresh, limits or Limits(), part)
         self._journal.patience = PATIENCE
         return run
 
@@ -87,15 +109,15 @@ class SqliteFrontier:
     async def handlers(self) -> frozenset[str]:
         return frozenset(await self._journal.do(lambda: cast("list[str]", self._journal.json(queries.HANDLERS))))
 
-    async def renew(self) -> int:
-        return await self._journal.do(self._renew)
+    async def renew(self) -> Renewed:
+        return await self._journal.do(self._engines.renew)
 
-    async def cursor(self, sink: str, run: int) -> tuple[int, dict[str, Json] | None]:
+    async def cursor(self, sink: str, run: int) -> Cursor:
         return await self._journal.do(self._cursor, sink, run)
 
-    async def follow(self, sink: str, run: int, seq: int, position: dict[str, Json]) -> None:
-        row = (sink, run, seq, _encode(position).decode())
-        await self._journal.do(self._journal.execute, "INSERT OR REPLACE INTO sinks VALUES (?, ?, ?, ?)", row)
+    async def follow(self, sink: str, run: int, cursor: Cursor) -> None:
+        row = (sink, run, cursor.seq, _encode(cursor.position or {}).decode(), cursor.bytes)
+        await self._journal.do(self._journal.execute, queries.FOLLOW, row)
 
     async def finish(self, outcome: str) -> None:
         await self._journal.do(self._finish, outcome)
@@ -111,27 +133,21 @@ class SqliteFrontier:
         self._journal.close()
         self._lock.close()
 
-    # -- runs and engines
+    # -- runs
 
-    def _enrol(self) -> int:
-        self._journal.execute("INSERT INTO engines(pid, alive_until) VALUES (?, ?)", (os.getpid(), self._clock()))
-        engine = self._journal.db.last_insert_rowid()
-        self._lock.take(engine)
-        return engine
-
-    def _begin(self, job: JobFacts, fresh: bool) -> Run:
-        self._renew()
+    def _begin(self, job: JobFacts, fresh: bool, limits: Limits, part: Part | None) -> Run:
+        self._engines.renew()
         if fresh:
             self._forget()
         self._key = self._job_key(job)
         last = self._journal.db.execute("SELECT number, finished_at FROM runs ORDER BY number DESC LIMIT 1").fetchone()
-        resumed = last is not None and last[1] is None
-        self._run = (last[0] if resumed else last[0] + 1) if last else 1
+        resumed = last is not None and (last[1] is None or part is not None)
+        self._run = part.run if part else (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
+        self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
-        last_item = cast("int", self._journal.value("SELECT coalesce(max(seq), 0) FROM items"))
-        return Run(self._run, resumed, self._key, self._seeds(), last_item)
+        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0)
 
     def _seeds(self) -> Seeds:
         found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
@@ -141,7 +157,7 @@ class SqliteFrontier:
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in ("items", "events", "sinks", "files") if ended else ():
+        for table in ("items", "events", "sinks", "files", "invocations") if ended else ():
             forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
@@ -163,28 +179,13 @@ class SqliteFrontier:
         return cast("bytes", self._journal.value("SELECT value FROM job WHERE key = 'key'"))
 
     def _forget(self) -> None:
-        others = self._journal.value("SELECT count(*) FROM engines WHERE id <> ?", (self._engine,))
-        if others:
+        if self._engines.others:
             raise ConfigError("the job is running: stop it before you start it over with --fresh")
-        for table in ("job", "runs", "tallies", "hosts", "pages", "items", "sinks", "files", "events"):
+        for table in ("job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "files", "events"):
             self._journal.execute(f"DELETE FROM {table}")  # noqa: S608  # the names stand in the line above
 
-    def _renew(self) -> int:
-        self._journal.execute("UPDATE engines SET alive_until = ? WHERE id = ?", (self._clock() + 30, self._engine))
-        others = [
-            cast("int", row[0])
-            for row in self._journal.db.execute("SELECT id FROM engines WHERE id <> ?", (self._engine,))
-        ]
-        dead = [engine for engine in others if self._lock.is_free(engine)]
-        freed = self._journal.rows(queries.BURY, [(engine, self._clock(), self._delay) for engine in dead])
-        self._journal.rows("DELETE FROM engines WHERE id IN (SELECT value FROM jsonb_each(?))", dead)
-        for engine in dead:
-            self._lock.remove(engine)
-        return freed
-
     def _leave(self) -> None:
-        self._journal.rows(queries.BURY, [(self._engine, self._clock(), self._delay)])
-        self._journal.execute("DELETE FROM engines WHERE id = ?", (self._engine,))
+        self._engines.bury(self._engines.id)
 
     # -- pages
 
@@ -247,18 +248,21 @@ class SqliteFrontier:
         if self._is_over():
             return Leased()
         seeds = self._seeds() if self._journal.value(queries.SEEDS_VERSION) != self._seeds_version else None
-        return Leased(self._taken(want), seeds)
+        share, held, free = self._engines.share(want.horizon)
+        leases = self._taken(want, min(want.hosts, max(0, share - held)))
+        reserved, is_spent = (0, False) if want.reserve is None else self._engines.reserve(want.reserve)
+        return Leased(leases, seeds, reserved, is_spent, None if free else share)
 
-    def _taken(self, want: Want) -> list[Lease]:
+    def _taken(self, want: Want, hosts: int) -> list[Lease]:
         now = self._clock()
         taken: list[int] = []
-        if want.hosts:
-            taken += cast("list[int]", self._journal.json(queries.FREE_HOSTS, (now, want.horizon, want.hosts)))
+        if hosts:
+            taken += cast("list[int]", self._journal.json(queries.FREE_HOSTS, (now, want.horizon, hosts)))
         if want.origins:
             self._host_ids(want.origins)
             named = _encode(want.origins).decode()
             taken += cast("list[int]", self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon)))
-        self._journal.rows(queries.TAKE, [(host, self._engine) for host in taken])
+        self._journal.rows(queries.TAKE, [(host, self._engines.id) for host in taken])
         asked: dict[int, list[tuple[int, int]]] = {max(1, want.batch): [(host, 1) for host in taken]}
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
@@ -268,7 +272,7 @@ class SqliteFrontier:
     def _leases(
         self, hosts: list[tuple[int, int]], limit: int, now: float, held: Mapping[int, tuple[Sequence[int], int]]
     ) -> Iterator[Lease]:
-        bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engine, "now": now}
+        bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
             host, origin, token, ready_at, found, robots = cast("_LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
@@ -281,13 +285,17 @@ class SqliteFrontier:
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
-        tokens = {cast("int", host): token for host, token in self._journal.json(queries.TOKENS, (hosts, self._engine))}
+        tokens = {
+            cast("int", host): token for host, token in self._journal.json(queries.TOKENS, (hosts, self._engines.id))
+        }
         refused = frozenset(i for i, visit in enumerate(visits) if tokens.get(visit.page.host) != visit.token)
-        accepted = [visit for i, visit in enumerate(visits) if i not in refused] if refused else visits
+        excess = self._engines.excess((i, visit) for i, visit in enumerate(visits) if i not in refused)
+        left_out = refused | excess
+        accepted = [visit for i, visit in enumerate(visits) if i not in left_out] if left_out else visits
         self._end(accepted)
         self._store(accepted)
         best = self._add([link for visit in accepted for link in visit.links])
-        return Committed(refused, best)
+        return Committed(refused, excess, best, self._engines.spend(accepted) or bool(excess))
 
     def _end(self, visits: Sequence[Visit]) -> None:
         ended = [_ending(visit) for visit in visits]
@@ -298,12 +306,17 @@ class SqliteFrontier:
         self._journal.rows(queries.TALLY, [(self._run, *key, pages) for key, pages in tallies.items()])
         items = [item for visit in visits for item in visit.items]
         bad = sum(item.quarantine is not None for item in items)
-        size, item_size = sum(visit.size for visit in visits), sum(len(item.body) for item in items)
+        size = sum(visit.size for visit in visits)
+        item_size = sum(len(item.body) for item in items if item.quarantine is None)
         self._journal.execute(queries.COUNT, (len(finished), len(items) - bad, bad, size, item_size, self._run))
 
     def _store(self, visits: Sequence[Visit]) -> None:
         run = self._run
-        items = [(run, v.page.seq, n, i.kind, i.body, i.quarantine) for v in visits for n, i in enumerate(v.items)]
+        items = [
+            (run, v.page.seq, n, i.kind, i.body, i.quarantine, zlib.crc32(i.body.encode()))
+            for v in visits
+            for n, i in enumerate(v.items)
+        ]
         self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]
         self._journal.rows(queries.INSERT_FILES, files)
@@ -320,7 +333,7 @@ class SqliteFrontier:
     def _release(self, partings: Sequence[Parting]) -> None:
         now = self._clock()
         self._journal.rows(
-            queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, self._engine) for p in partings]
+            queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, self._engines.id) for p in partings]
         )
 
     # -- what followers read
@@ -335,14 +348,12 @@ class SqliteFrontier:
     def _item_id(self, run: int, page: Json, n: Json) -> str:
         return blake2b(f"{run}/{page}/{n}".encode(), digest_size=12, key=self._key).hexdigest()
 
-    def _cursor(self, sink: str, run: int) -> tuple[int, dict[str, Json] | None]:
-        row = self._journal.db.execute(
-            "SELECT seq, position FROM sinks WHERE target = ? AND run = ?", (sink, run)
-        ).fetchone()
-        return (cast("int", row[0]), _decode(cast("str", row[1]))) if row else (0, None)
+    def _cursor(self, sink: str, run: int) -> Cursor:
+        row = self._journal.db.execute(queries.CURSOR, (sink, run)).fetchone()
+        return Cursor(cast("int", row[0]), cast("int", row[1]), _decode(cast("str", row[2]))) if row else Cursor()
 
     def _counts(self) -> Counts:
-        return queries.counts(self._journal.db, self._run)
+        return queries.counts(self._journal.db, self._run, self._engines.invocation or 0)
 
 
 def _ending(visit: Visit) -> tuple[object, ...]:
@@ -351,9 +362,9 @@ def _ending(visit: Visit) -> tuple[object, ...]:
 
 
 def _page(host: int, origin: str, row: "_PageRow") -> Page:
-    seq, path, place, attempts, deferrals, parent, rest = row
+    seq, path, place, attempts, deferrals, parent, rest, deaths = row
     request = unpacked(origin + path, place & 0xFFFF_FFFF, -(place >> 32), rest)
-    return Page(seq, host, request, attempts, deferrals, place, parent)
+    return Page(seq, host, request, attempts, deferrals, place, parent, deaths)
 
 
 def _robots(row: "_RobotsRow | None") -> RobotsRecord | None:
@@ -363,6 +374,6 @@ def _robots(row: "_RobotsRow | None") -> RobotsRecord | None:
     return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
 
 
-_PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None]
+_PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
 _RobotsRow: TypeAlias = tuple[int, str, float, float]
 _LeasedRow: TypeAlias = tuple[int, str, int, float, list[_PageRow], _RobotsRow | None]

@@ -96,7 +96,7 @@ class SimulatedCrawl:
         spider = copy.deepcopy(self._spider)  # a process's memory is its own
         clock = Clock(loop.time, self.epoch)
         gate = Gate(spider.scope or Scope(), max_depth=settings.max_depth)
-        visitor = Visitor(spider, settings, gate, run.key, clock.epoch)
+        visitor = Visitor(spider, settings, gate, run.key, clock.epoch, frontier.breadcrumb)
         visitor.learn_seeds(run.seeds)
         engine = Engine(frontier, visitor, Budget(Limits()), clock)
         await frontier.add([visitor.link(Request(START + "/", kind="start"))])
@@ -123,8 +123,9 @@ class SimulatedCrawl:
             self.journal.connection,
             default_delay=self._settings.delay,
             clock=self.epoch,
+            monotonic=self._loop.time,
             writer=writer,
-            lock=SharedLock(self.journal, process, self._loop.time),
+            lock=SharedLock(self.journal, process),
         )
 
     def _noted(self, process: Process) -> Callable[[Request], Asked]:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, Literal, TypeVar, cast
 
-from crawler.engine import LEASE_TIME
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.schema import opened
 from crawler.simulation.virtual import Process, VirtualLoop
@@ -73,14 +72,13 @@ class Journal:
 
 
 class SharedLock(EngineLock):
-    """One process's lock, which is free once it is dead, or has stood still for longer than its leases last."""
+    """One process's lock, which is free once it is dead."""
 
-    def __init__(self, journal: Journal, process: Process, now: Callable[[], float]) -> None:
+    def __init__(self, journal: Journal, process: Process) -> None:
         super().__init__(None)
         self.number = 0
         self._journal = journal
         self._process = process
-        self._now = now
 
     def take(self, engine: int) -> None:
         """Be known as `engine`."""
@@ -90,13 +88,12 @@ class SharedLock(EngineLock):
     def is_free(self, engine: int) -> bool:
         """Whether that engine is dead."""
         process = self._journal.engines.get(engine)
-        if process is None or process.is_dead:
-            return True
-        return process.frozen_at is not None and self._now() - process.frozen_at > LEASE_TIME
+        return process is None or process.is_dead
 
-    def remove(self, engine: int) -> None:
-        """Forget a dead engine."""
+    def remove(self, engine: int) -> list[int]:
+        """Forget a dead engine; the pages that were inside a handler when it died."""
         self._journal.engines.pop(engine, None)
+        return []
 
     def close(self) -> None:
         """Nobody asks for this one any more: its row in the journal is gone."""

@@ -36,6 +36,10 @@ class MustRebuild(Exception):  # an order to the exporter, not a failure
         self.position = position
 
 
+class Taken(StoreUnavailable):
+    """Another process writes there."""
+
+
 class Sink(Protocol):
     """Holds the items it was given, in order: each once if it can be cut back, else each at least once.
 
@@ -51,7 +55,7 @@ class Sink(Protocol):
         """Take the target for this process alone, and cut it back to `position`; None begins it anew, emptied.
 
         Raises MustRebuild when less is there than the position says, ConfigError when the path is of no use or another
-        program has changed what was written, StoreUnavailable when another process writes there, and as `write` does.
+        program has changed what was written, Taken when another process writes there, and as `write` does.
         It may be called again at any time.
         """
 

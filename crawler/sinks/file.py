@@ -12,9 +12,9 @@ from typing import TypeAlias
 import msgspec
 from msgspec import Struct
 
-from crawler.errors import ConfigError, StoreUnavailable, escaped
+from crawler.errors import ConfigError, escaped
 from crawler.models import StoredItem
-from crawler.sinks import MustRebuild, Position, translated
+from crawler.sinks import MustRebuild, Position, Taken, translated
 
 if sys.platform == "win32":
     import msvcrt
@@ -102,7 +102,7 @@ class FileSink:
             else:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise StoreUnavailable(f"{escaped(self.target)} is being written by another process") from error
+            raise Taken(f"{escaped(self.target)} is being written by another process") from error
 
     def _cut_back(self, file: io.FileIO, place: Place) -> Place:
         """Bring the file to `place`, unless that would destroy what another program wrote; the place, completed."""

@@ -1,0 +1,102 @@
+"""The committer: stores the Visits that ended within a moment in one transaction, and tells what became of them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from crawler.budget import Budget
+from crawler.feeder import Ticket
+from crawler.frontier import Frontier
+from crawler.models import Clock, State, Visit
+from crawler.visits import Visitor
+from crawler.workbench import Workbench
+
+log = logging.getLogger(__name__)
+Expect = Callable[[Mapping[int, int]], None]
+
+
+class Committer:
+    """Between a visit's end and its commit it is just memory: if the process dies, the page is fetched again.
+
+    `expect` is told which hosts have new pages in the journal, with the lowest rank of each.
+    """
+
+    def __init__(
+        self, frontier: Frontier, workbench: Workbench[Ticket], visitor: Visitor, budget: Budget, clock: Clock,
+        expect: Expect,
+    ) -> None:  # fmt: skip
+        self._frontier = frontier
+        self._workbench = workbench
+        self._visitor = visitor
+        self._budget = budget
+        self._clock = clock
+        self._expect = expect
+        self._visits: list[Visit] = []
+        self._is_committing = self._is_over = False
+        self._ended = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many visits are not stored yet, those being stored aside."""
+        return len(self._visits)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is not stored yet."""
+        return bool(self._visits) or self._is_committing
+
+    def add(self, visit: Visit) -> None:
+        """Store a visit soon."""
+        self._visits.append(visit)
+        self._ended.set()
+
+    def finish(self) -> None:
+        """Let `run` end when all is stored. It must not be cancelled: it may be in the middle of a commit."""
+        self._is_over = True
+        self._ended.set()
+
+    async def run(self, window: Callable[[], float]) -> None:
+        """Store visits as they end; those that end within `window` seconds of one another at once."""
+        while self._visits or not self._is_over:
+            await self._ended.wait()
+            if pause := window():
+                await asyncio.sleep(pause)
+            self._ended.clear()
+            if self._visits:
+                await self._commit()
+
+    async def _commit(self) -> None:
+        visits, self._visits = self._visits, []
+        self._is_committing = True
+        committed = await self._frontier.commit(visits)
+        self._is_committing = False
+        if committed.is_spent:
+            self._budget.end_items()
+        for index, visit in enumerate(visits):
+            if index in committed.refused:
+                self._refused(visit)
+            else:
+                self._stored(visit, is_excess=index in committed.excess)
+        self._expect(committed.best)
+
+    def _refused(self, visit: Visit) -> None:
+        log.warning("%s was not stored: its host belongs to another engine now", visit.page.request.url)
+        self._settle(visit, was_counted=False)
+        lane = self._workbench.lanes.get(visit.page.host)
+        if lane is not None and lane.token == visit.token:
+            self._workbench.close(lane)
+
+    def _stored(self, visit: Visit, *, is_excess: bool) -> None:
+        self._settle(visit, was_counted=visit.is_counted and not is_excess)
+        if not is_excess:
+            self._visitor.remember(visit.links)
+        if visit.state == State.PENDING:
+            wait = max(0.0, visit.due_at - self._clock.epoch())
+            asyncio.get_running_loop().call_later(wait, self._expect, {visit.page.host: visit.page.rank})
+        if (lane := self._workbench.lanes.get(visit.page.host)) is not None:
+            lane.open_visits.discard(visit.page.seq)
+            lane.complete = lane.complete and not is_excess
+
+    def _settle(self, visit: Visit, *, was_counted: bool) -> None:
+        if visit.page.request.is_counted:
+            self._budget.settle(was_counted=was_counted)

@@ -1,0 +1,229 @@
+"""Who takes over from whom: engines that die, that stand still, that are killed by a page; and clocks that are set."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from crawler import Crawl, Limits, Response
+from crawler.frontier import Want
+from crawler.frontier.liveness import SLOTS, EngineLock, wipe
+from crawler.frontier.schema import opened
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import State
+from crawler.testing import Site
+from tests.frontier_contract import JOB, Desk, Now
+from tests.test_engine import links_to, path_of, spider
+
+ALL = Want(10, 100, 10.0)
+
+
+class Machine:
+    """Several engines on one journal, with a wall clock and a clock since boot."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.now, self.boot = folder, Now(), Now()
+        self.desks: list[Desk] = []
+
+    async def engine(self) -> Desk:
+        frontier = SqliteFrontier(self.folder / "job.db", clock=self.now, monotonic=self.boot)
+        self.desks.append(Desk(frontier, await frontier.begin(JOB, fresh=False), self.now))
+        return self.desks[-1]
+
+    def kill(self, desk: Desk, *inside: int) -> None:
+        """Let an engine die as by SIGKILL, while these pages (seq) were inside a handler."""
+        self.desks.remove(desk)
+        lock = lock_of(desk)
+        for page in inside:
+            lock.enter(page)
+        assert lock._own is not None
+        marks = lock._own.read_bytes()
+        own = lock._own
+        lock.close()
+        own.write_bytes(marks)  # the kernel drops the lock, not the file
+
+    def pass_time(self, seconds: float) -> None:
+        self.now.time += seconds
+        self.boot.time += seconds
+
+
+def lock_of(desk: Desk) -> EngineLock:
+    return cast("SqliteFrontier", desk.frontier)._lock
+
+
+@pytest.fixture
+async def machine(tmp_path: Path) -> AsyncIterator[Machine]:
+    machine = Machine(tmp_path)
+    yield machine
+    assert await machine.desks[-1].frontier.violations() == []
+    for desk in machine.desks:
+        await desk.frontier.close()
+
+
+async def seqs(desk: Desk) -> list[int]:
+    """The pages of the one host, once the delay after a takeover is over."""
+    desk.now.time += 10
+    return [page.seq for page in (await desk.lease_one()).pages]
+
+
+# -- engines that stand still
+
+
+async def test_an_engine_that_stands_still(machine: Machine) -> None:
+    """An engine that has not said for half a minute that it lives is dead, though it still holds its lock."""
+    first, second = await machine.engine(), await machine.engine()
+    await first.add("http://a.test/")
+    lease = await first.lease_one()
+    machine.pass_time(29)
+    assert (await second.frontier.renew()).freed == 0
+    machine.pass_time(2)
+    assert (await second.frontier.renew()).freed == 1
+    machine.pass_time(2)
+    assert await second.lease()
+    stale = first.visit(lease)
+    assert (await first.frontier.commit([stale])).refused == {0}
+    assert (await first.frontier.renew()).was_buried
+    assert not (await first.frontier.renew()).was_buried
+
+
+async def test_an_engine_that_was_buried_is_one_again(machine: Machine) -> None:
+    """An engine that wakes after others took it for dead becomes an engine again, with a lock that others see."""
+    first, second = await machine.engine(), await machine.engine()
+    machine.pass_time(31)
+    await second.frontier.renew()
+    await first.frontier.renew()
+    await first.add("http://a.test/")
+    lease = await first.lease_one()
+    assert (await second.frontier.renew()).freed == 0
+    assert (await first.frontier.commit([first.visit(lease)])).refused == frozenset()
+
+
+# -- pages that kill
+
+
+async def test_three_deaths(machine: Machine) -> None:
+    """A page inside a handler at three deaths has failed; after two it is under suspicion; others are not charged."""
+    desk = await machine.engine()
+    await desk.add("http://a.test/good", "http://a.test/bad")
+    good, bad = [page.seq for page in (await desk.lease_one()).pages]
+    for deaths in (1, 2):
+        machine.kill(desk, bad)
+        desk = await machine.engine()
+        machine.pass_time(10)
+        found = {page.seq: page for page in (await desk.lease_one()).pages}
+        assert (found[bad].deaths, found[good].deaths) == (deaths, 0)
+        assert found[bad].is_suspect == (deaths == 2)
+    machine.kill(desk, bad)
+    desk = await machine.engine()
+    assert await seqs(desk) == [good]
+    counts = await desk.frontier.counts()
+    assert (counts.pending, counts.failed, counts.reasons) == (1, 1, {"failed: killed the process": 1})
+
+
+async def test_a_commit_clears_a_page(machine: Machine) -> None:
+    """A page that came to an end in a living process is no longer under suspicion, even if it is tried again."""
+    desk = await machine.engine()
+    await desk.add("http://a.test/")
+    for _ in range(2):
+        (page,) = (await desk.lease_one()).pages
+        machine.kill(desk, page.seq)
+        desk = await machine.engine()
+        machine.pass_time(10)
+    lease = await desk.lease_one()
+    assert lease.pages[0].deaths == 2
+    await desk.frontier.commit([desk.visit(lease, state=State.PENDING, charged=True)])
+    await desk.release(lease)
+    assert (await desk.lease_one()).pages[0].deaths == 0
+
+
+async def test_killed_on_purpose(machine: Machine) -> None:
+    """A death whose breadcrumb was wiped, as a supervisor does that has killed by itself, is put down to no page."""
+    desk = await machine.engine()
+    await desk.add("http://a.test/")
+    (page,) = (await desk.lease_one()).pages
+    machine.kill(desk, page.seq)
+    (left,) = machine.folder.glob("engine-*.lock")
+    wipe(left)
+    desk = await machine.engine()
+    machine.pass_time(10)
+    assert (await desk.lease_one()).pages[0].deaths == 0
+
+
+def test_a_breadcrumb_that_is_full(tmp_path: Path) -> None:
+    """More pages inside a handler than there is room for leave no mark, and harm nothing."""
+    lock = EngineLock(tmp_path)
+    lock.take(1)
+    slots = [lock.enter(page) for page in range(1, SLOTS + 3)]
+    assert slots[-2:] == [-1, -1]
+    for slot in slots[1:]:
+        lock.leave(slot)
+    assert EngineLock(tmp_path).remove(1) == [1]
+    lock.close()
+
+
+async def test_a_suspect_is_tried_alone(tmp_path: Path) -> None:
+    """A page under suspicion is asked for when nothing else is under way, and nothing else is until it has ended."""
+    inside: set[str] = set()
+    beside: dict[str, set[str]] = {}
+
+    async def parse(_self: object, response: Response) -> AsyncIterator[object]:
+        inside.add(path_of(response))
+        await asyncio.sleep(0.05)
+        for path in inside:
+            beside[path] = beside.get(path, set()) | inside
+        inside.remove(path_of(response))
+        yield {"path": path_of(response)}
+        yield response.follow("a")
+
+    async with Site() as site:
+        paths = [f"/{n}" for n in range(6)]
+        site.page("/", links_to(*paths))
+        for path in paths:
+            site.page(path, "x", after=0.01)
+        settings, one = {**site.settings, "concurrency_per_host": 8}, Limits(max_pages=1)
+        await Crawl(spider(parse, site.url("/")), limits=one, folder=tmp_path, settings=settings).run()
+        with opened(tmp_path / "tested" / "job.db") as journal:
+            journal.execute("UPDATE pages SET deaths = 2 WHERE path IN ('/0', '/3')")
+        summary = await Crawl(spider(parse, site.url("/")), folder=tmp_path, settings=settings).run()
+    assert (summary.outcome, summary.counts.done) == ("finished", 7)
+    assert (beside["/0"], beside["/3"]) == ({"/0"}, {"/3"})
+    assert len(beside["/1"]) > 1
+
+
+# -- clocks
+
+
+async def test_the_clock_is_set(machine: Machine) -> None:
+    """Where the system's clock is set, what waits goes on waiting as long as it had to; once, however many engines."""
+    first, second = await machine.engine(), await machine.engine()
+    await first.add("http://a.test/")
+    await first.release(await first.lease_one(), ready_at=machine.now() + 60)
+    for step in (3600.0, -7200.0):
+        machine.now.time += step
+        assert [(await desk.frontier.renew()).step for desk in (first, second)] == [pytest.approx(step), 0.0]
+    machine.pass_time(49)
+    assert await first.lease() == []
+    machine.pass_time(2)
+    assert [lease.ready_at - machine.now() for lease in await first.lease()] == [pytest.approx(9)]
+
+
+async def test_the_clock_runs_slowly(machine: Machine) -> None:
+    """A clock that drifts by less than a second is left alone."""
+    desk = await machine.engine()
+    machine.now.time += 0.9
+    assert (await desk.frontier.renew()).step == 0.0
+
+
+async def test_the_clock_was_set_while_nobody_looked(machine: Machine) -> None:
+    """A clock that was set between two invocations on one start of the machine is followed too."""
+    desk = await machine.engine()
+    await desk.add("http://a.test/")
+    await desk.release(await desk.lease_one(), ready_at=machine.now() + 60)
+    machine.kill(desk)
+    machine.now.time -= 7200
+    desk = await machine.engine()
+    assert await desk.lease() == []
+    machine.pass_time(51)
+    assert await desk.lease()
