@@ -245,7 +245,7 @@ class Engine:
             if page.request.is_counted:
                 self.budget.settle(was_counted=False)
         else:
-            if not lane.is_pace_stored:
+            if not lane.is_pace_stored and lane.robots is not None:  # else another host's answer may tell it meanwhile
                 lane.is_pace_stored, visit.delay = True, lane.pace.delay
             self.committer.add(visit)
         if self.budget.reached or not self.in_flight:

@@ -125,17 +125,20 @@ class Feeder:
             return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
         return verdict(record, self._settings.product_token)
 
-    def learn(self, origin: str, record: RobotsRecord) -> None:
-        """A host's robots.txt is known now."""
+    def learn(self, origin: str, record: RobotsRecord) -> float:
+        """A host's robots.txt is known now; the delay (s) that it has from now on."""
+        robots = verdict(record, self._settings.product_token)
+        chosen = pace(self._settings, origin, robots)
         if lane := self._workbench.by_origin.get(origin):
-            lane.robots = robots = verdict(record, self._settings.product_token)
+            lane.robots = robots
             lane.robots_at, lane.robots_until, lane.robots_why = record.fetched_at, record.expires_at, _why(record)
             lane.not_before = 0.0
             lane.is_pace_stored = False
-            self._workbench.slow_down(lane, pace(self._settings, origin, robots))
+            self._workbench.slow_down(lane, chosen)
             lane.complete = False
             self._park(lane)
             self._workbench.arm(lane)
+        return chosen.delay
 
     def _park(self, lane: HostLane) -> None:
         wished = lane.robots.crawl_delay if lane.robots is not None and self._settings.obey_robots else None

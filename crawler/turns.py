@@ -159,7 +159,7 @@ class Turns:
         request = visit.page.request
         visit.robots = record
         visit.robots_for = request.data if isinstance(request.data, str) else split(request.url)[0]
-        self._engine.feeder.learn(visit.robots_for, record)
+        visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record)
         self._engine.dispatch()
         return visit
 

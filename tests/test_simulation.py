@@ -209,7 +209,7 @@ def test_told_to_wait_while_connecting() -> None:
         assert len(simulate(Titles(), SHOP, seed=seed, faults=faults, settings=settings).items) == 3
 
 
-@pytest.mark.parametrize("seed", [0, 113, 115, 168, 286, 494, 557, 1672])
+@pytest.mark.parametrize("seed", [0, 113, 115, 168, 286, 494, 557, 1260, 1672])
 def test_found_before(seed: int) -> None:
     """Crawls that have gone wrong once do not again."""
     assert failure(planned(seed)) is None

@@ -327,7 +327,7 @@ class SqliteFrontier:
         for visit in visits:
             if (found := visit.robots) is not None:
                 body = found.body.decode("latin-1")
-                row = (found.status, body, found.fetched_at, found.expires_at, visit.robots_for)
+                row = (found.status, body, found.fetched_at, found.expires_at, visit.robots_delay, visit.robots_for)
                 self._journal.execute(queries.SET_ROBOTS, row)
 
     def _release(self, partings: Sequence[Parting]) -> None:
