@@ -9,7 +9,7 @@ The floors, from the ground; a file imports from its own floor or from below:
     3 crawl      workbench feeder engine committer turns      one page's journey
                  asking door downloads visits handling export
                  stats progress pressure machine job processes
-    4 doors      cli demo testing                                        how people come in
+    4 doors      cli demo testing simulation                             how people come in
 """
 
 from importlib import import_module

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset
+from crawler.errors import ConnectionReset, LeaseLost
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
+from crawler.handling import NotNow
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, SHORTEST_REST
 from crawler.pressure import Pressure
@@ -61,6 +62,11 @@ class Asker:
     def sending(self, lane: HostLane, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
+        if self.engine.workbench.lanes.get(lane.host) is not lane:
+            raise LeaseLost("its host was taken over while the connection was made")
+        wait = lane.ready_at - self.engine.clock.monotonic()
+        if wait > 0:
+            raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
         if sent and lane.pace.delay:
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)

@@ -217,9 +217,10 @@ class Engine:
 
     def _come_back(self) -> None:
         due = self.workbench.next_at
-        if due is None:
+        if due is None or self.workbench.in_flight >= self.settings.concurrency:  # what ends then looks again
             return
-        loop, wait = asyncio.get_running_loop(), max(0.001, due - self.clock.monotonic())
+        shortest = 0.001 if self._idle and self._may_start() else 0.05  # else it is due, and waits for something else
+        loop, wait = asyncio.get_running_loop(), max(shortest, due - self.clock.monotonic())
         if self._timer is not None:
             if self._timer.when() <= loop.time() + wait:
                 return
@@ -244,7 +245,7 @@ class Engine:
             if page.request.is_counted:
                 self.budget.settle(was_counted=False)
         else:
-            if not lane.is_pace_stored:
+            if not lane.is_pace_stored and lane.robots is not None:  # else another host's answer may tell it meanwhile
                 lane.is_pace_stored, visit.delay = True, lane.pace.delay
             self.committer.add(visit)
         if self.budget.reached or not self.in_flight:

@@ -57,6 +57,7 @@ class Feeder:
         if reserve is not None:
             self._budget.reserve(leased.reserved, is_spent=leased.is_spent)
         for lane in hungry:
+            lane.complete = lane.complete or lane.refilling  # no answer: the run is over, or the host is another's
             lane.refilling = False
         if leased.share is not None:
             await self.give_back(self._workbench.surplus(leased.share))
@@ -97,11 +98,17 @@ class Feeder:
 
     def _opened(self, lease: Lease) -> HostLane:
         robots = self._known_robots(lease)
-        ready_at = self._clock.monotonic() + max(0.0, lease.ready_at - self._clock.epoch())
+        now = self._clock.monotonic()
+        ready_at = now + lease.ready_at - self._clock.epoch()
         chosen = pace(self._settings, lease.origin, robots)
-        lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, ready_at, robots)
+        if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
+            ready_at += max(0.0, chosen.delay - self._settings.delay)
+        lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
+        lane.sent_at = ready_at - chosen.delay  # by whoever had it before, from which a longer delay counts as well
         if lease.robots is not None:
             lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)
+            # before it was read, maybe by way of another host, nobody knew what delay it asks for
+            lane.ready_at = max(lane.ready_at, now + lane.robots_at + chosen.delay - self._clock.epoch())
             if robots is not None and self._settings.obey_robots:
                 lane.robots_until = lease.robots.expires_at
         self._park(lane)
@@ -118,17 +125,20 @@ class Feeder:
             return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
         return verdict(record, self._settings.product_token)
 
-    def learn(self, origin: str, record: RobotsRecord) -> None:
-        """A host's robots.txt is known now."""
+    def learn(self, origin: str, record: RobotsRecord) -> float:
+        """A host's robots.txt is known now; the delay (s) that it has from now on."""
+        robots = verdict(record, self._settings.product_token)
+        chosen = pace(self._settings, origin, robots)
         if lane := self._workbench.by_origin.get(origin):
-            lane.robots = robots = verdict(record, self._settings.product_token)
+            lane.robots = robots
             lane.robots_at, lane.robots_until, lane.robots_why = record.fetched_at, record.expires_at, _why(record)
             lane.not_before = 0.0
             lane.is_pace_stored = False
-            self._workbench.slow_down(lane, pace(self._settings, origin, robots))
+            self._workbench.slow_down(lane, chosen)
             lane.complete = False
             self._park(lane)
             self._workbench.arm(lane)
+        return chosen.delay
 
     def _park(self, lane: HostLane) -> None:
         wished = lane.robots.crawl_delay if lane.robots is not None and self._settings.obey_robots else None

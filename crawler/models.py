@@ -212,6 +212,7 @@ class Visit(Struct):
     file: FileRecord | None = None
     robots: RobotsRecord | None = None
     robots_for: str | None = None
+    robots_delay: float | None = None
     ready_at: float | None = None
     delay: float | None = None
 

@@ -136,8 +136,8 @@ def _overloaded(error: FetchError, page: Page, now: float) -> Fate:
 def robots_fate(error: FetchError, page: Page, now: float) -> Fate:
     """What becomes of a robots.txt that could not be had: its host waits for it, for twelve hours if it must."""
     unconnected = error.code in {"ConnectTimeout", "ConnectionReset", "DnsError", "TlsError"}
-    most = ROBOTS_TRIES_UNCONNECTED if unconnected else ROBOTS_TRIES
-    if page.deferrals >= most or getattr(error, "permanent", False):
-        return Fate(State.FAILED)
-    wait = error.retry_after if error.retry_after is not None else back_off(page.deferrals, ROBOTS_LONGEST_WAIT)
-    return Fate(State.PENDING, due_at=now + wait, host_ready_at=now + wait)
+    tries, most = (page.attempts, ROBOTS_TRIES_UNCONNECTED) if unconnected else (page.deferrals, ROBOTS_TRIES)
+    if tries >= most or getattr(error, "permanent", False):
+        return Fate(State.FAILED, charged=unconnected)
+    wait = error.retry_after if error.retry_after is not None else back_off(tries, ROBOTS_LONGEST_WAIT)
+    return Fate(State.PENDING, due_at=now + wait, charged=unconnected, host_ready_at=now + wait)

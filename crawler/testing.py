@@ -10,6 +10,8 @@
 
 Where the crawl has no event loop to share, in a plain function or against another process, the same site is
 ``with Site.in_thread() as site:``. A path that nobody put up is a 404. What is put up may change at any time.
+
+`simulate` crawls a web that is a table instead, in virtual time, with failing servers and kills: see `simulation`.
 """
 
 import asyncio
@@ -40,7 +42,10 @@ from aiohttp import web
 
 from crawler.job import Crawl
 from crawler.models import Json
+from crawler.simulation import Simulated, simulate
 from crawler.spider import Spider
+
+__all__ = ["Seen", "Simulated", "Site", "filler", "in_thread", "listening", "run", "simulate"]
 
 HOST = "site.test"
 LOOPBACK = "127.0.0.1"

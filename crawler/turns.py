@@ -151,7 +151,7 @@ class Turns:
         chosen = robots_fate(error, page, now)
         visit = Visit(
             page, lane.token, chosen.state, f"{ROBOTS}: {error.code}: {error.detail}", error.status or 0, ended_at=now,
-            due_at=chosen.due_at, deferred=True, ready_at=chosen.host_ready_at,
+            due_at=chosen.due_at, charged=chosen.charged, deferred=not chosen.charged, ready_at=chosen.host_ready_at,
         )  # fmt: skip
         if chosen.state == State.PENDING:
             lane.not_before = chosen.due_at
@@ -168,7 +168,7 @@ class Turns:
         request = visit.page.request
         visit.robots = record
         visit.robots_for = request.data if isinstance(request.data, str) else split(request.url)[0]
-        self._engine.feeder.learn(visit.robots_for, record)
+        visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record)
         self._engine.dispatch()
         return visit
 

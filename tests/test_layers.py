@@ -42,7 +42,7 @@ MAY_IMPORT = {  # foreign packages, and who knows them; msgspec is everybody's
     "compression": {"decoding", "sinks"},
     "cyclopts": DOORS,
     "isal": {"decoding", "sinks"},
-    "multidict": {"fetch"},
+    "multidict": {"fetch", "simulation"},
     "rich": DOORS,
     "selectolax": {"html"},
     "uvloop": {"job"},

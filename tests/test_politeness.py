@@ -152,6 +152,6 @@ def test_robots_are_waited_for() -> None:
     assert max(w.due_at - NOW for w in waits) <= 1800
     assert robots_fate(status(500), page(deferrals=ROBOTS_TRIES), NOW).state == State.FAILED
     refused = ConnectionReset("refused")
-    assert robots_fate(refused, page(deferrals=ROBOTS_TRIES_UNCONNECTED - 1), NOW).state == State.PENDING
-    assert robots_fate(refused, page(deferrals=ROBOTS_TRIES_UNCONNECTED), NOW).state == State.FAILED
+    assert robots_fate(refused, page(attempts=ROBOTS_TRIES_UNCONNECTED - 1, deferrals=20), NOW).state == State.PENDING
+    assert robots_fate(refused, page(attempts=ROBOTS_TRIES_UNCONNECTED), NOW).state == State.FAILED
     assert robots_fate(DnsError("no such name", permanent=True), page(), NOW).state == State.FAILED

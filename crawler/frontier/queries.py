@@ -97,6 +97,7 @@ UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coa
 FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"""
 SET_ROBOTS = """
 UPDATE hosts SET robots_status = ?, robots_body = ?, robots_fetched_at = ?, robots_expires_at = ?,
+  delay = coalesce(?, delay),
   due_at = CASE WHEN due_at IS NULL THEN NULL ELSE 0 END WHERE origin = ?"""
 
 _NEXT_DUE = """CASE WHEN EXISTS (SELECT 1 FROM pages WHERE host = h.id AND state = 0 AND due_at <= e.value->>1) THEN 0

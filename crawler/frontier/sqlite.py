@@ -16,6 +16,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TypeAlias, cast
 
+import apsw
 import msgspec
 
 from crawler.budget import Limits
@@ -52,11 +53,12 @@ class SqliteFrontier:
     the items stay. `clock` tells epoch seconds, `monotonic` those since the machine was started. `writer` runs the
     transactions, one at a time; by default a thread of its own. A store that is full or locked is waited for,
     `patience` (s) at most, before it is a StoreError; what was to be stored stays in memory.
+    `path` may be an open connection, which stays its owner's; engines that share one know by `lock` who lives.
     """
 
     def __init__(
         self,
-        path: Path | str,
+        path: Path | str | apsw.Connection,
         *,
         default_delay: float = 1.0,
         keep_runs: int = 2,
@@ -65,6 +67,7 @@ class SqliteFrontier:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] | None = None,
         writer: Executor | None = None,
+        lock: EngineLock | None = None,
     ) -> None:
         self._clock = clock
         self._keep_runs = keep_runs
@@ -72,7 +75,7 @@ class SqliteFrontier:
         self._hosts: dict[str, int] = {}
         self._journal = Writer(path, power_safe=power_safe, executor=writer)
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
-        self._lock = EngineLock.of(path)
+        self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
@@ -336,7 +339,7 @@ class SqliteFrontier:
         for visit in visits:
             if (found := visit.robots) is not None:
                 body = found.body.decode("latin-1")
-                row = (found.status, body, found.fetched_at, found.expires_at, visit.robots_for)
+                row = (found.status, body, found.fetched_at, found.expires_at, visit.robots_delay, visit.robots_for)
                 self._journal.execute(queries.SET_ROBOTS, row)
 
     def _set_aside(self, item: int, reason: str) -> None:

@@ -23,9 +23,10 @@ _encode, _decode = msgspec.json.encode, msgspec.json.decode
 class Writer:
     """The journal's only connection in this process. ``patience`` (s): how long a store that is away is waited for."""
 
-    def __init__(self, path: Path | str, *, power_safe: bool, executor: Executor | None) -> None:
+    def __init__(self, path: Path | str | apsw.Connection, *, power_safe: bool, executor: Executor | None) -> None:
         self._writer = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self.db = opened(path, power_safe=power_safe)
+        self._is_lent = isinstance(path, apsw.Connection)
+        self.db = path if isinstance(path, apsw.Connection) else opened(path, power_safe=power_safe)
         self.patience = 0.0
         self.on_rollback: Callable[[], None] = lambda: None
 
@@ -85,5 +86,6 @@ class Writer:
 
     def close(self) -> None:
         """Let go of the file."""
-        self.db.close()
+        if not self._is_lent:
+            self.db.close()
         self._writer.shutdown()

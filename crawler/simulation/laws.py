@@ -1,0 +1,80 @@
+"""What must hold for every crawl, whatever goes wrong: asked of the log and of the journal when it has ended."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import pairwise
+
+from crawler.models import State
+from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, pace
+from crawler.robots import Robots, parse
+from crawler.settings import Settings
+from crawler.simulation.crawls import SimulatedCrawl
+from crawler.simulation.journal import Journal
+from crawler.simulation.web import Asked
+from crawler.urls import split
+
+TOLERANCE = 1e-3  # seconds; times of the calendar are not exact to the last bit
+
+
+def breaches(crawl: SimulatedCrawl, settings: Settings) -> list[str]:
+    """Each law that was broken, in words."""
+    found = list(_of_the_journal(crawl.journal)) + crawl.violations
+    by_host: dict[str, list[Asked]] = defaultdict(list)
+    for asked in crawl.web.log:
+        by_host[asked.origin].append(asked)
+    for origin, log in by_host.items():
+        text = crawl.web.robots_text(origin)
+        robots = UNREACHABLE if text is None else parse(text, settings.product_token)
+        found += _of_pace(log, settings, robots)
+        found += _of_robots(log, robots) if settings.obey_robots else ()
+        found += _of_leases(log)
+    return found
+
+
+def _of_the_journal(journal: Journal) -> Iterator[str]:
+    yield from (f"{url} is pending" for url, state, _ in journal.pages() if state == State.PENDING)
+    yield from (f"{url} was ended twice" for url in journal.ended_twice())
+
+
+def _of_pace(log: Sequence[Asked], settings: Settings, robots: Robots) -> Iterator[str]:
+    own, asked_for = pace(settings, log[0].origin, None), pace(settings, log[0].origin, robots)
+    for before, after in pairwise(log):
+        # before a robots.txt was read nobody knows what it asks for
+        delay = own.delay if after.kind == "robots" else asked_for.delay
+        if after.at - before.at < delay - TOLERANCE:
+            yield f"{after.url} was asked {after.at - before.at:.3f} s after {before.url}, at {after.at:.3f} s"
+    ends: list[float] = []
+    for asked in log:
+        while ends and ends[0] <= asked.at + TOLERANCE:
+            heappop(ends)
+        heappush(ends, asked.ended_at)
+        if len(ends) > own.concurrency:
+            yield f"{len(ends)} requests at once to {asked.origin}, at {asked.at:.3f} s"
+
+
+def _of_robots(log: Sequence[Asked], robots: Robots) -> Iterator[str]:
+    known_at = min((one.ended_at for one in log if one.kind == "robots" and one.is_final), default=math.inf)
+    for asked in log:
+        if asked.kind == "robots":
+            continue
+        if asked.at < known_at - TOLERANCE:
+            yield f"{asked.url} was asked before robots.txt was read, at {asked.at:.3f} s"
+        if not robots.allows(split(asked.url)[1]):
+            yield f"{asked.url} was asked against robots.txt"
+
+
+def _of_leases(log: Sequence[Asked]) -> Iterator[str]:
+    rests: dict[int, float] = defaultdict(float)
+    answered: list[Asked] = []
+    for asked in log:
+        for one in [one for one in answered if one.read_at < asked.at]:
+            answered.remove(one)
+            rests[one.process] = max(rests[one.process], one.read_at + (one.retry_after or SHORTEST_REST))
+        if asked.owner != asked.engine:
+            yield f"{asked.url} was asked by engine {asked.engine}, its host is {asked.owner}'s, at {asked.at:.3f} s"
+        if asked.at < max(asked.ready_at, rests[asked.process]) - TOLERANCE:
+            yield f"{asked.url} was asked at {asked.at:.3f} s, though its host was to be left alone"
+        if asked.status in OVERLOADED:
+            answered.append(asked)

@@ -1,0 +1,325 @@
+"""Hundreds of whole crawls in virtual time, each with misfortunes of its own; and that a broken engine is found out."""
+
+import asyncio
+import hashlib
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+import crawler.simulation
+from crawler import Spider, feeder, politeness
+from crawler.asking import Asker
+from crawler.errors import ConfigError, ConnectionReset, ReadTimeout
+from crawler.frontier import Committed, queries
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import Link, Visit
+from crawler.simulation import Answer, Fortune, Moment, Overload, Served, Simulated, Stalled
+from crawler.simulation.journal import SharedLock
+from crawler.testing import simulate
+from crawler.visits import Visitor
+from tests.simulated_plans import Plan, differences, planned
+
+CHUNKS = 12  # for pytest-xdist to spread
+REPLAY = "pytest tests/test_simulation.py -n 0 -k any_misfortune --seeds 1 --first-seed"
+
+
+def failure(plan: Plan) -> str | None:
+    """What goes wrong in a plan's crawl, in words."""
+    try:
+        wrong = "; ".join(differences(plan, plan.run()))
+    except AssertionError as error:
+        wrong = str(error) or "an assertion"
+    return f"seed {plan.seed}: {wrong}\nto see it again: {REPLAY} {plan.seed}" if wrong else None
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_any_misfortune(chunk: int, pytestconfig: pytest.Config) -> None:
+    """Whatever servers do and whenever engines die, pages end as they must, items are stored once, all laws hold."""
+    first, count = pytestconfig.getoption("first_seed"), pytestconfig.getoption("seeds")
+    seeds = range(first + chunk, first + count, CHUNKS)
+    assert not [found for seed in seeds if (found := failure(planned(seed)))]
+
+
+def digest(log: object) -> str:
+    return hashlib.sha256(repr(log).encode()).hexdigest()
+
+
+def test_the_same_seed_is_the_same_crawl() -> None:
+    """A seed gives the same requests at the same times, in another process too, where hashes differ."""
+    seeds = range(7, 13)
+    logs = [planned(seed).run().log for seed in seeds]
+    assert logs == [planned(seed).run().log for seed in seeds]
+    program = (
+        "from tests.simulated_plans import planned; from tests.test_simulation import digest;"
+        "print(digest([planned(seed).run().log for seed in range(7, 13)]))"
+    )
+    path = os.pathsep.join(sys.path)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": "5", "PYTHONPATH": path},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ran.stdout.strip() == digest(logs)
+
+
+def test_another_seed_is_another_crawl() -> None:
+    """Seeds make a difference, and the plans have all that they are meant to have."""
+    plans = [planned(seed) for seed in range(300)]
+    assert len({digest(plan.pages) for plan in plans}) == 300
+    ends = {end.partition(":")[0] for plan in plans[:30] for end in plan.run().states.values()}
+    assert ends == {"done", "gone", "skipped", "failed"}
+    assert {len(plan.origins) for plan in plans} == {1, 2, 3, 4}
+    assert all(any(plan.engines == n for plan in plans) for n in (1, 2))
+    assert {fortune.moment for plan in plans for fortune in plan.fortunes} == {"before", "within", "after"}
+    assert any(plan.overloads for plan in plans)
+
+
+# -- for authors of spiders
+
+
+class Titles(Spider):
+    seeds = ["http://shop.test/"]
+
+    def parse(self, response):
+        yield {"title": response.text("h1")}
+        yield response.follow("a")
+
+
+SHOP: dict[str, Served] = {
+    "http://shop.test/": '<h1>Shop</h1> <a href="/pear">Pear</a> <a href="/plum">Plum</a>',
+    "http://shop.test/pear": "<h1>Pear</h1>",
+    "http://shop.test/plum": "<h1>Plum</h1>",
+}
+
+
+def titles(crawl: Simulated) -> list[object]:
+    return sorted((item["title"] for item in crawl.items), key=str)
+
+
+def test_the_example() -> None:
+    """The example in the docstring does what it says."""
+    text = (crawler.simulation.__doc__ or "").partition("::\n\n")[2].partition("\n\nThere are")[0]
+    program = re.sub("^ {4}", "", text, flags=re.MULTILINE)
+    names: dict[str, object] = {"Spider": Spider, "simulate": simulate, "ConnectionReset": ConnectionReset}
+    exec(program, names)
+    crawl = names["crawl"]
+    assert isinstance(crawl, Simulated)
+    assert len(crawl.items) == 2
+
+
+def test_an_hour_is_a_moment() -> None:
+    """Virtual time costs none, and is told: half an hour of Crawl-delay is over at once."""
+    began = time.monotonic()
+    links = "".join(f'<a href="/{n}">x</a>' for n in range(40))
+    pages: dict[str, Served] = {
+        "http://shop.test/": f"<h1>x</h1>{links}",
+        "http://shop.test/robots.txt": "User-agent: *\nCrawl-delay: 45",
+    }
+    crawl = simulate(Titles(), pages)
+    assert crawl.seconds > 1800
+    assert time.monotonic() - began < 20
+    assert crawl.states["http://shop.test/7"].startswith("gone")
+
+
+def test_faults_come_in_order() -> None:
+    """Each request of a URL meets the next of its faults, then what it always answers."""
+    plum: list[Served] = [500, ReadTimeout, Answer(503, headers={"Retry-After": "9"})]
+    crawl = simulate(Titles(), SHOP, faults={"http://shop.test/plum": plum})
+    asked = [one for one in crawl.log if one.url == "http://shop.test/plum"]
+    assert [one.status for one in asked] == [500, 0, 503, 200]
+    assert asked[3].at - asked[2].ended_at >= 9
+    assert titles(crawl) == ["Pear", "Plum", "Shop"]
+
+
+def test_states_say_how_pages_ended() -> None:
+    """Each page's end stands in the result, with its reason."""
+    pages: dict[str, Served] = SHOP | {
+        "http://shop.test/plum": ConnectionReset,
+        "http://shop.test/robots.txt": "User-agent: *\nDisallow: /pear",
+    }
+    states = simulate(Titles(), pages).states
+    assert states == {
+        "http://shop.test/": "done",
+        "http://shop.test/pear": "skipped: robots",
+        "http://shop.test/plum": "failed: ConnectionReset: as planned",
+    }
+
+
+@pytest.mark.parametrize("moment", ["before", "within", "after"])
+def test_killed_at_each_transaction(moment: Moment) -> None:
+    """Killed before, within or after any transaction at all, the crawl has all items once."""
+    processes = set()
+    for last in range(1, 40):
+        crawl = simulate(Titles(), SHOP, fortunes=[Fortune(last_transaction=last, moment=moment)])
+        assert titles(crawl) == ["Pear", "Plum", "Shop"], last
+        processes.add(crawl.processes)
+    assert processes == {1, 2}
+
+
+def test_two_engines_share() -> None:
+    """Two engines at once on one journal both work, and nothing is done twice."""
+    pages: dict[str, Served] = {f"http://h{n}.test/": "<h1>x</h1>" for n in range(4)}
+    pages["http://h0.test/"] = "<h1>x</h1>" + "".join(f'<a href="{url}">x</a>' for url in pages)
+
+    class Wide(Titles):
+        seeds = ["http://h0.test/"]
+        scope = crawler.Scope(hosts=("*.test",))
+
+    crawls = [simulate(Wide(), pages, seed=seed, engines=2) for seed in range(20)]
+    assert all(len(crawl.items) == 4 for crawl in crawls)
+    assert any({one.process for one in crawl.log} == {1, 2} for crawl in crawls)
+
+
+def test_the_world_is_left_as_it_was() -> None:
+    """A simulation seeds the random numbers of the engine, and of nobody else."""
+    random.seed(3)
+    state = random.getstate()
+    simulate(Titles(), SHOP, seed=9)
+    assert random.getstate() == state
+
+
+def test_downloads_are_refused() -> None:
+    """A simulation has no disk, and says so."""
+
+    class Files(Spider):
+        seeds = ["http://shop.test/"]
+
+        def parse(self, response):
+            yield response.download("/file")
+
+    with pytest.raises(ExceptionGroup) as raised:
+        simulate(Files(), SHOP)
+    assert raised.group_contains(ConfigError, match="has no disk")
+
+
+# -- what simulated crawls have found
+
+
+def test_told_to_wait_while_connecting() -> None:
+    """A request whose connection is made while its host answers 429 is not sent: it comes back when it may."""
+    faults: dict[str, list[Served]] = {
+        f"http://shop.test/{name}": [Answer(429, headers={"Retry-After": "4"})] for name in ("pear", "plum")
+    }
+    settings = {"delay": 0, "concurrency_per_host": 3}
+    for seed in range(40):
+        assert len(simulate(Titles(), SHOP, seed=seed, faults=faults, settings=settings).items) == 3
+
+
+@pytest.mark.parametrize("seed", [0, 113, 115, 168, 286, 494, 557, 1260, 1672])
+def test_found_before(seed: int) -> None:
+    """Crawls that have gone wrong once do not again."""
+    assert failure(planned(seed)) is None
+
+
+# -- a simulation that cannot fail proves nothing
+
+
+def found_out(seeds: range) -> bool:
+    """Whether one of these crawls shows that something is wrong."""
+    for seed in seeds:
+        try:
+            if failure(planned(seed)):
+                return True
+        except (ExceptionGroup, Stalled):
+            return True
+    return False
+
+
+def test_a_crawl_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crawl in which nothing ends any more is found out, and is no hang."""
+
+    async def never(*_arguments: object) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(SqliteFrontier, "commit", never)
+    monkeypatch.setattr(crawler.simulation, "DEADLINE", 600.0)
+    with pytest.raises(Stalled):
+        simulate(Titles(), SHOP)
+
+
+def test_pace_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not keep the delay is found out."""
+    monkeypatch.setattr(feeder, "pace", lambda *_: politeness.Pace(0.0, 1))
+    with pytest.raises(AssertionError, match=r"after http://shop\.test/"):
+        simulate(Titles(), SHOP)
+
+
+def test_too_many_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that asks a host too much at once is found out."""
+    monkeypatch.setattr(feeder, "pace", lambda *_: politeness.Pace(0.0, 9))
+    with pytest.raises(AssertionError, match="2 requests at once"):
+        [simulate(Titles(), SHOP, seed=seed, settings={"delay": 0}) for seed in range(20)]
+
+
+def test_retry_after_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not wait as long as it was told is found out."""
+    monkeypatch.setattr(Asker, "hold_back", lambda *_: None)
+    with pytest.raises(AssertionError, match="left alone"):
+        simulate(Titles(), SHOP, overloads={"http://shop.test": Overload(2.0, 30.0, 10)})
+
+
+def test_robots_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that asks for what robots.txt forbids is found out."""
+    monkeypatch.setattr(Visitor, "is_forbidden", lambda *_: False)
+    with pytest.raises(AssertionError, match=r"against robots\.txt"):
+        simulate(Titles(), SHOP | {"http://shop.test/robots.txt": "User-agent: *\nDisallow: /plum"})
+
+
+def test_a_link_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that does not reach the journal is found out."""
+    add = SqliteFrontier._add
+
+    def forgetful(self: SqliteFrontier, links: list[Link]) -> object:
+        return add(self, [link for link in links if not link.path.endswith("3")])
+
+    monkeypatch.setattr(SqliteFrontier, "_add", forgetful)
+    assert found_out(range(20))
+
+
+def test_the_dead_not_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crawl that leaves alone what a dead engine held is found out: it does not end."""
+    monkeypatch.setattr(queries, "BURY", "UPDATE hosts SET owner = owner WHERE ?1 = ''")
+    monkeypatch.setattr(crawler.simulation, "DEADLINE", 600.0)
+    with pytest.raises(Stalled):
+        simulate(Titles(), SHOP, fortunes=[Fortune(dies_at=1.5)])
+
+
+def test_hosts_of_the_living_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that takes hosts from the living is found out."""
+    monkeypatch.setattr(SharedLock, "is_free", lambda *_: True)
+    assert found_out(range(30))
+
+
+SLOW: dict[str, Served] = SHOP | {"http://shop.test/": Answer(body=str(SHOP["http://shop.test/"]), after=3.0)}
+
+
+def stood_still() -> None:
+    """Crawls of two engines of which one stands still for long with a page in its hands, and then goes on."""
+    for seed in range(10):
+        crawl = simulate(Titles(), SLOW, seed=seed, engines=2, fortunes=[Fortune(freezes_at=2.5, frozen_for=100.0)])
+        assert titles(crawl) == ["Pear", "Plum", "Shop"]
+
+
+def test_who_stood_still_is_refused() -> None:
+    """What an engine brings after its hosts were taken over is not stored a second time."""
+    stood_still()
+
+
+def test_visits_of_strangers_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that does not compare tokens is found out."""
+    commit = SqliteFrontier._commit
+
+    def trusting(self: SqliteFrontier, visits: list[Visit]) -> Committed:
+        assert isinstance(self._lock, SharedLock)
+        for visit in visits:
+            row = (self._lock.number, visit.token, visit.page.host)
+            self._journal.execute("UPDATE hosts SET owner = ?, token = ? WHERE id = ?", row)
+        return commit(self, visits)
+
+    monkeypatch.setattr(SqliteFrontier, "_commit", trusting)
+    with pytest.raises(ExceptionGroup):
+        stood_still()
