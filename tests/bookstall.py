@@ -49,8 +49,8 @@ class Stall(Spider):
         for path in response.css("a.broken::attr(href)").getall():
             yield response.request(path, to=self.broken)
         if response.url.endswith("/stock"):
-            yield response.request("/search", to=self.found, json={"q": "pears"}, data={"asked": "pears"})
-            yield response.request("/again?session=1", to=self.found, key="again", data={"asked": "again"})
+            yield response.request("/search", to=self.found, json={"q": "pears"}, data="pears")
+            yield response.request("/again?session=1", to=self.found, key="again", data={"asked": ["again"]})
             yield response.download("/catalogue.pdf", to=self.saved)
 
     def book(self, response: Response) -> Iterator[object]:
@@ -63,7 +63,7 @@ class Stall(Spider):
 
     def found(self, response: Response) -> Iterator[object]:
         """What a form answers."""
-        yield {"asked": response.data["asked"], "answer": response.text("h1")}
+        yield {"asked": response.data, "answer": response.text("h1")}
 
     def broken(self, response: Response) -> None:
         """A handler with a mistake."""

@@ -1,13 +1,14 @@
 """The jobs below the output folder, read only: nothing here disturbs one that runs."""
 
 import difflib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 from crawler.errors import ConfigError, escaped
-from crawler.frontier.checks import violations
+from crawler.frontier import checks, repairs
 from crawler.frontier.queries import counts
 from crawler.frontier.schema import readable, translated
 from crawler.models import Counts
@@ -41,7 +42,8 @@ class Journal(AbstractContextManager["Journal"]):
     """A job's journal, open for reading only. Using it raises StoreError as the file deserves."""
 
     def __init__(self, folder: Path) -> None:
-        self._db = readable(folder / JOURNAL)
+        self._path = folder / JOURNAL
+        self._db = readable(self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -58,9 +60,17 @@ class Journal(AbstractContextManager["Journal"]):
         """How far a run is."""
         return counts(self._db, run)
 
-    def violations(self) -> list[str]:
-        """What contradicts the journal's invariants, in words."""
-        return violations(self._db)
+    def findings(self) -> Iterator[checks.Finding]:
+        """All that can be known to be wrong with the journal."""
+        return checks.findings(self._db)
+
+    def working(self) -> list[int]:
+        """The engines that work on the job now."""
+        return repairs.working(self._db, self._path)
+
+    def left_behind(self) -> list[int]:
+        """The engines that died on it and have not been cleared away."""
+        return repairs.left_behind(self._db, self._path)
 
 
 def held(folder: Path) -> Held | None:
