@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from crawler import Crawl, Response, Scope, Spider, crawl
+from crawler import Crawl, Limits, Response, Scope, Spider, crawl
 from crawler.frontier.schema import VERSION
 from crawler.testing import Site
 
@@ -75,19 +75,19 @@ class Stall(Spider):
         yield {"sha256": response.file.sha256, "size": response.file.size}
 
 
-def put_up(site: Site, slow: float = 0.0) -> None:
-    """The stall on `site`; its last books take `slow` seconds each."""
+def put_up(site: Site, slow: float = 0.0, books: int = BOOKS) -> None:
+    """The stall on `site`; the second half of its books takes `slow` seconds each."""
     site.robots("User-agent: *\nDisallow: /private\n")
     site.redirect("/", "/stock")
-    shelves = [f'<a class="shelf" href="/shelf/{n}">{n}</a>' for n in range(BOOKS // 10)]
+    shelves = [f'<a class="shelf" href="/shelf/{n}">{n}</a>' for n in range(books // 10)]
     odd = [f'<a class="shelf" href="{path}">x</a>' for path in ("/private", "/gone", "/picture", "/moved")]
     far = f'<a class="shelf" href="http://{OTHER}:{site.port}/">other</a><a class="broken" href="/broken">b</a>'
     site.page("/stock", "".join([*shelves, *odd, far]))
-    for n in range(BOOKS // 10):
-        books = (f'<a class="book" href="/book/{n * 10 + k}">book</a>' for k in range(10))
-        site.page(f"/shelf/{n}", "".join(books))
-    for n in range(BOOKS):
-        site.page(f"/book/{n}", f"<h1>Book {n}</h1>", after=slow if n >= BOOKS // 2 else 0.0)
+    for n in range(books // 10):
+        listed = (f'<a class="book" href="/book/{n * 10 + k}">book</a>' for k in range(10))
+        site.page(f"/shelf/{n}", "".join(listed))
+    for n in range(books):
+        site.page(f"/book/{n}", f"<h1>Book {n}</h1>", after=slow if n >= books // 2 else 0.0)
     site.page("/picture", b"\x89PNG", content_type="image/png")
     site.page("/broken", "<h1>broken</h1>")
     site.redirect("/moved", "/book/3")
@@ -107,11 +107,11 @@ def stall(url: str) -> Stall:
     return spider
 
 
-def going_on(folder: Path, site: Site, **settings: object) -> Crawl:
+def going_on(folder: Path, site: Site, *, limits: Limits | None = None, **settings: object) -> Crawl:
     """The crawl of the stall whose job lies in `folder`, its items in items.jsonl beside the journal."""
     return Crawl(
         stall(site.url("/")), output=str(folder / "items.jsonl"), job=folder.name, folder=folder.parent,
-        settings={**site.settings, **settings},
+        settings={**site.settings, **settings}, limits=limits,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from crawler.cli import jobs, layers, words
 from crawler.cli.options import FLAG, Folder
-from crawler.errors import ConfigError, JournalVersionError, StoreError, escaped
+from crawler.errors import ConfigError, StoreError, escaped
 from crawler.export import Exporter
 from crawler.frontier import Run, checks, repairs
 from crawler.frontier.sqlite import SqliteFrontier
@@ -29,17 +29,21 @@ _FILES = "SELECT path, size FROM files WHERE run = (SELECT max(number) FROM runs
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 MOST_FILES = 10
 WRITE_AGAIN = "'crawler export' writes its items to a new file"
-SAVE = "save what it holds with 'crawler export', then --fresh"
+SAVE = "save what it holds with 'crawler export', then move the job's folder away and start over"
 MENDED = "'crawler doctor --repair' mends it"
 
 
 class Problem(NamedTuple):
-    """What is wrong, and what to do; ``target`` is the output file that can be written again, of run ``run``."""
+    """What is wrong, and what to do; ``target`` is the output file that can be written again, of run ``run``.
+
+    What is ``harmless`` is not wrong, but of no use any more.
+    """
 
     text: str
     remedy: str
     target: str = ""
     run: int = 0
+    harmless: bool = False
 
 
 def doctor(
@@ -59,19 +63,17 @@ def doctor(
     project = layers.project(os.environ)
     place = jobs.job_folder(folder or project.folder, job)
     problems = list(_problems(place))
-    left = list(_left_behind(place))
-    if repair and (problems or left):
+    if repair and problems:
         formulas = layers.settings(("", {}), project.layers, ()).csv_formulas
         for line in _repaired(place, problems, formulas=formulas):
             sys.stdout.write(f"repair: {line}\n")
-        problems, left = list(_problems(place)), list(_left_behind(place))
+        problems = list(_problems(place))
     for problem in problems:
-        sys.stdout.write(f"wrong: {problem.text}: {problem.remedy}\n")
-    for note in left:
-        sys.stdout.write(f"left over: {note}\n")
-    if not problems:
+        sys.stdout.write(f"{'left over' if problem.harmless else 'wrong'}: {problem.text}: {problem.remedy}\n")
+    if all(problem.harmless for problem in problems):
         sys.stdout.write(f"job {job}: the journal, its sinks and its downloads are as they should be\n")
-    return 1 if problems else 0
+        return 0
+    return 1
 
 
 # -- what is wrong
@@ -88,8 +90,9 @@ def _problems(place: Path) -> Iterator[Problem]:
             if sound:
                 yield from _sinks(journal)
                 yield from _downloads(journal, place)
+                yield from _left_behind(journal, place)
     except (StoreError, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        yield Problem(str(error), f"put back a copy of {place / jobs.JOURNAL}, or start over with --fresh")
+        yield Problem(str(error), f"put back a copy of {place / jobs.JOURNAL}, or move {place} away and start over")
 
 
 def _is_of_an_index(what: str, where: str) -> bool:
@@ -135,20 +138,14 @@ def _downloads(journal: jobs.Journal, place: Path) -> Iterator[Problem]:
         yield Problem(f"{further} gone or changed", "the next run fetches them again")
 
 
-# -- what is no harm, and no use
-
-
-def _left_behind(place: Path) -> Iterator[str]:
-    try:
-        with jobs.Journal(place) as journal:
-            if gone := journal.left_behind():
-                yield f"{words.count(len(gone), 'engine')} that died: the next crawl clears it away, or --repair"
-            nameless = _nameless(place, {digest for (digest,) in journal.rows("SELECT sha256 FROM files")})
-            if nameless:
-                size = words.size(sum(path.stat().st_size for path in nameless))
-                yield f"{words.count(len(nameless), 'file')} ({size}) of no download below files: --repair deletes"
-    except (JournalVersionError, UnicodeDecodeError):
-        return  # `_problems` has said so
+def _left_behind(journal: jobs.Journal, place: Path) -> Iterator[Problem]:
+    if gone := journal.left_behind():
+        died = f"what {words.count(len(gone), 'engine')} held that died"
+        yield Problem(died, "the next crawl clears it away, and --repair does", harmless=True)
+    if nameless := _nameless(place, {digest for (digest,) in journal.rows("SELECT sha256 FROM files")}):
+        size = words.size(sum(path.stat().st_size for path in nameless))
+        stored = f"{words.count(len(nameless), 'file')} of no download below files/objects, {size}"
+        yield Problem(stored, "--repair deletes them", harmless=True)
 
 
 def _nameless(place: Path, known: set[str]) -> list[Path]:

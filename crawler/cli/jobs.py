@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
 
-from crawler.errors import ConfigError, escaped
+from crawler.errors import ConfigError, JournalVersionError, escaped
 from crawler.frontier import checks, repairs
 from crawler.frontier.queries import counts
 from crawler.frontier.schema import readable, translated
@@ -38,12 +38,19 @@ def job_folder(folder: Path, job: str) -> Path:
     raise ConfigError(f"there is no job {escaped(job)!r} in {escaped(str(folder))}; {hint}")
 
 
+class NotBegun(JournalVersionError):
+    """The journal's file is there, and holds nothing yet."""
+
+
 class Journal(AbstractContextManager["Journal"]):
     """A job's journal, open for reading only. Using it raises StoreError as the file deserves."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / JOURNAL
         self._db = readable(self._path)
+        if self._db.execute("SELECT name FROM sqlite_schema LIMIT 1").get is None:
+            self._db.close()
+            raise NotBegun(f"{self._path} is empty: the job has not begun, run its crawl command again")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -74,9 +81,12 @@ class Journal(AbstractContextManager["Journal"]):
 
 
 def held(folder: Path) -> Held | None:
-    """How much a job holds; None when there is none."""
+    """How much a job holds; None when there is nothing."""
     if not (folder / JOURNAL).exists():
         return None
     question = "SELECT (SELECT coalesce(max(seq), 0) FROM pages), coalesce(sum(items + quarantined), 0) FROM runs"
-    with Journal(folder) as journal:
-        return Held(*journal.rows(question)[0])
+    try:
+        with Journal(folder) as journal:
+            return Held(*journal.rows(question)[0])
+    except NotBegun:
+        return None

@@ -85,11 +85,14 @@ _LAYOUT = """
 SELECT m.name, l.strict, l.wr, x.name, x.type, x."notnull", x.dflt_value, x.pk, x.hidden
 FROM sqlite_schema AS m JOIN pragma_table_list(m.name) AS l JOIN pragma_table_xinfo(m.name) AS x WHERE m.type = 'table'
 UNION ALL SELECT type, name, tbl_name, sql, NULL, NULL, NULL, NULL, NULL FROM sqlite_schema WHERE type <> 'table'"""
-# as bytes: what is damaged need not be text
-_PAGES = "SELECT seq, host, fingerprint, CAST(path AS BLOB), CAST(request AS BLOB) FROM pages"
+# cast, since a damaged row may hold anything
+_PAGES = """
+SELECT seq, host, CAST(coalesce(fingerprint, 0) AS INTEGER), CAST(coalesce(path, '') AS BLOB), CAST(request AS BLOB)
+FROM pages"""
 _ITEMS = """
-SELECT seq, json_valid(body), run, page, n, CAST(kind AS BLOB), CAST(body AS BLOB), CAST(quarantine AS BLOB) {}
-FROM items"""
+SELECT seq, json_valid(body), CAST(coalesce(run, 0) AS INTEGER), CAST(coalesce(page, 0) AS INTEGER),
+  CAST(coalesce(n, 0) AS INTEGER), CAST(coalesce(kind, '') AS BLOB), CAST(coalesce(body, '') AS BLOB),
+  CAST(quarantine AS BLOB) {} FROM items"""
 _CHAIN = "SELECT count(*) FROM pages WHERE host = ? AND fingerprint >= ? AND fingerprint < ?"
 _MANY = 10
 
@@ -141,7 +144,7 @@ def layout(db: apsw.Connection) -> Iterator[Finding]:
         fresh = opened(":memory:")
         wanted, found = (set(one.execute(_LAYOUT)) for one in (fresh, db))
         fresh.close()
-        names = sorted({str(row[0]) for row in wanted ^ found})
+        names = sorted({str(row[0]) for row in wanted - found})
         if names:
             yield Finding(LAYOUT, ", ".join(names))
     elif not version:
@@ -150,8 +153,10 @@ def layout(db: apsw.Connection) -> Iterator[Finding]:
 
 def _misnamed(db: apsw.Connection) -> Iterator[Finding]:
     """Pages whose fingerprint is not that of their URL, nor one further because that was taken."""
-    key = db.execute("SELECT value FROM job WHERE key = 'key'").get
+    key = db.execute("SELECT CAST(value AS BLOB) FROM job WHERE key = 'key'").get
     if key is None:
+        if db.execute("SELECT 1 FROM pages LIMIT 1").get:
+            yield Finding("the key of the fingerprints", "gone")
         return
     fingerprints = Fingerprints(cast("bytes", key))
     wrong = 0

@@ -152,7 +152,7 @@ def _cleared(db: apsw.Connection, journal: Path) -> Iterator[str]:
 
 def _engines(db: apsw.Connection, journal: Path) -> list[int]:
     """All whose traces there are: a row, a host they hold, a lock file."""
-    named = "SELECT id FROM engines UNION SELECT owner FROM hosts WHERE owner IS NOT NULL"
+    named = "SELECT id FROM engines UNION SELECT owner FROM hosts WHERE typeof(owner) = 'integer'"
     files = (_LOCK_FILE.fullmatch(path.name) for path in journal.parent.iterdir())
     return sorted({cast("int", row[0]) for row in db.execute(named)} | {int(found[1]) for found in files if found})
 
