@@ -107,10 +107,12 @@ def stall(url: str) -> Stall:
     return spider
 
 
-def going_on(folder: Path, site: Site, *, limits: Limits | None = None, **settings: object) -> Crawl:
-    """The crawl of the stall whose job lies in `folder`, its items in items.jsonl beside the journal."""
+def going_on(
+    folder: Path, site: Site, *, output: str = "items.jsonl", limits: Limits | None = None, **settings: object
+) -> Crawl:
+    """The crawl of the stall whose job lies in `folder`, its items in `output` beside the journal."""
     return Crawl(
-        stall(site.url("/")), output=str(folder / "items.jsonl"), job=folder.name, folder=folder.parent,
+        stall(site.url("/")), output=str(folder / output), job=folder.name, folder=folder.parent,
         settings={**site.settings, **settings}, limits=limits,
     )  # fmt: skip
 
@@ -130,7 +132,8 @@ def moved(folder: Path, port: int) -> None:
     with db:
         for table, column in (("hosts", "origin"), ("pages", "reason"), ("pages", "request"), ("events", "detail")):
             db.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (old, new))
-        db.execute("UPDATE sinks SET target = ?", (str(folder / "items.jsonl"),))
+        for (target,) in db.execute("SELECT target FROM sinks").fetchall():
+            db.execute("UPDATE sinks SET target = ? WHERE target = ?", (str(folder / Path(target).name), target))
     db.close()
 
 

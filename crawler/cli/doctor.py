@@ -14,7 +14,7 @@ from cyclopts import Parameter
 
 from crawler.cli import jobs, layers, words
 from crawler.cli.options import FLAG, Folder
-from crawler.errors import ConfigError, StoreError, escaped
+from crawler.errors import ConfigError, JournalVersionError, StoreError, escaped
 from crawler.export import Exporter
 from crawler.frontier import Run, checks, repairs
 from crawler.frontier.sqlite import SqliteFrontier
@@ -36,13 +36,14 @@ MENDED = "'crawler doctor --repair' mends it"
 class Problem(NamedTuple):
     """What is wrong, and what to do; ``target`` is the output file that can be written again, of run ``run``.
 
-    What is ``harmless`` is not wrong, but of no use any more.
+    ``mends`` when --repair does something about it. What is ``harmless`` is not wrong, but of no use any more.
     """
 
     text: str
     remedy: str
     target: str = ""
     run: int = 0
+    mends: bool = True
     harmless: bool = False
 
 
@@ -63,7 +64,7 @@ def doctor(
     project = layers.project(os.environ)
     place = jobs.job_folder(folder or project.folder, job)
     problems = list(_problems(place))
-    if repair and problems:
+    if repair and any(problem.mends for problem in problems):
         formulas = layers.settings(("", {}), project.layers, ()).csv_formulas
         for line in _repaired(place, problems, formulas=formulas):
             sys.stdout.write(f"repair: {line}\n")
@@ -85,14 +86,17 @@ def _problems(place: Path) -> Iterator[Problem]:
             sound = True
             for what, where in journal.findings():
                 sound = sound and what in repairs.QUESTIONS
-                remedy = MENDED if what in repairs.QUESTIONS or _is_of_an_index(what, where) else SAVE
-                yield Problem(f"the journal: {what}: {escaped(where, 1000)}", remedy)
+                mends = what in repairs.QUESTIONS or _is_of_an_index(what, where)
+                text = f"the journal: {what}: {escaped(where, 1000)}"
+                yield Problem(text, MENDED if mends else SAVE, mends=mends)
             if sound:
                 yield from _sinks(journal)
                 yield from _downloads(journal, place)
                 yield from _left_behind(journal, place)
     except (StoreError, UnicodeDecodeError, msgspec.MsgspecError) as error:
-        yield Problem(str(error), f"put back a copy of {place / jobs.JOURNAL}, or move {place} away and start over")
+        yield Problem(
+            str(error), f"put back a copy of {place / jobs.JOURNAL}, or move {place} away and start over", mends=False
+        )
 
 
 def _is_of_an_index(what: str, where: str) -> bool:
@@ -105,7 +109,7 @@ def _sinks(journal: jobs.Journal) -> Iterator[Problem]:
         if finished and behind:
             remedy = f"{WRITE_AGAIN}; {MENDED}" if is_file else WRITE_AGAIN
             lacking = f"{name} lacks {words.count(behind, 'item')} of a finished run"
-            yield Problem(lacking, remedy, target if is_file else "", run)
+            yield Problem(lacking, remedy, target if is_file else "", run, mends=is_file)
         if is_file:
             yield from _file(target, msgspec.json.decode(position, type=Place), run, finished=bool(finished))
 
@@ -120,7 +124,9 @@ def _file(target: str, place: Place, run: int, *, finished: bool) -> Iterator[Pr
         yield Problem(f"{name} is shorter by {lacking} than what was written to it", remedy, target, run)
     elif size > place.offset and finished:
         more = words.size(size - place.offset)
-        yield Problem(f"{name} is longer by {more} than what was written to it", "another program changed it")
+        yield Problem(
+            f"{name} is longer by {more} than what was written to it", "another program changed it", mends=False
+        )
 
 
 def _downloads(journal: jobs.Journal, place: Path) -> Iterator[Problem]:
@@ -132,10 +138,12 @@ def _downloads(journal: jobs.Journal, place: Path) -> Iterator[Problem]:
         wrong += 1
         if wrong <= MOST_FILES:
             what = "has another size than when it was downloaded" if file.exists() else "is gone"
-            yield Problem(f"the download {escaped(str(file), 1000)} {what}", "the next run fetches it again")
+            yield Problem(
+                f"the download {escaped(str(file), 1000)} {what}", "the next run fetches it again", mends=False
+            )
     if wrong > MOST_FILES:
         further = words.count(wrong - MOST_FILES, "further download")
-        yield Problem(f"{further} gone or changed", "the next run fetches them again")
+        yield Problem(f"{further} gone or changed", "the next run fetches them again", mends=False)
 
 
 def _left_behind(journal: jobs.Journal, place: Path) -> Iterator[Problem]:
@@ -173,8 +181,8 @@ def _repaired(place: Path, problems: list[Problem], *, formulas: bool) -> Iterat
         with repairs.alone(journal) as db:
             known = {str(digest) for (digest,) in db.execute("SELECT sha256 FROM files")}
             done = [*repairs.mended(db, journal), *_deleted(_nameless(place, known))]
-    except repairs.Beyond as damage:
-        yield f"nothing was changed, the file itself is damaged: {escaped(str(damage), 1000)}"
+    except JournalVersionError as damage:
+        yield f"nothing was changed: {escaped(str(damage), 1000)}"
         return
     yield from done
     for target, run in dict.fromkeys((problem.target, problem.run) for problem in problems if problem.target):

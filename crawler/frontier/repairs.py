@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 import apsw
 import msgspec
 
-from crawler.errors import ConfigError
+from crawler.errors import ConfigError, JournalVersionError
 from crawler.frontier import checks, queries
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.schema import opened, readable, translated
@@ -71,10 +71,6 @@ QUESTIONS = frozenset({question for mend in MENDS for question in mend.questions
 _LOCK_FILE = re.compile(r"engine-(\d+)\.lock")
 
 
-class Beyond(Exception):  # an answer, not a failure
-    """The damage is not one that can be mended; nothing was changed."""
-
-
 def copied(journal: Path) -> Path:
     """Copy a journal, whatever stands in its log included, to a file beside it, which is named after the time."""
     target = journal.with_name(f"{journal.name}.before-repair-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
@@ -119,16 +115,17 @@ def left_behind(db: apsw.Connection, journal: Path) -> list[int]:
 
 
 def mended(db: apsw.Connection, journal: Path) -> Iterator[str]:
-    """Mend all that can be, in the open transaction, and say what. Raises Beyond when SQLite finds lasting damage."""
-    if any(checks.layout(db)):
-        raise Beyond("the tables themselves are damaged")
+    """Mend all that can be, in the open transaction, and say what.
+
+    Raises JournalVersionError when SQLite finds damage that lasts.
+    """
     if damage := _damage(db):
         try:
             db.execute("REINDEX").fetchall()
         except apsw.ConstraintError as error:
-            raise Beyond(f"an index cannot be built anew: {error}") from error
+            raise JournalVersionError(f"an index cannot be built anew: {error}") from error
         if remaining := _damage(db):
-            raise Beyond(remaining[0])
+            raise JournalVersionError(f"the file itself is damaged: {remaining[0]}")
         yield f"all indexes are built anew ({damage[0]})"
     yield from _cleared(db, journal)
     for mend in MENDS:
