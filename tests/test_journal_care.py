@@ -7,20 +7,24 @@ import io
 import random
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import apsw
+import msgspec
 import pytest
 
 from crawler import Limits
 from crawler.__main__ import main
 from crawler.errors import JournalVersionError
-from crawler.frontier import checks
+from crawler.frontier import JobFacts, Want, checks
 from crawler.frontier.schema import VERSION, opened, readable
-from crawler.models import State
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import Lease, State
 from crawler.testing import Site
+from crawler.urls import Fingerprints
 from tests import bookstall
 
 BOOKS = 300
@@ -290,3 +294,66 @@ def sound_pages(journal: Path) -> int:
         return int(str(db.execute("SELECT count(*) FROM pages WHERE state <> 0").get))
     finally:
         db.close()
+
+
+# -- a journal that has grown
+
+GROWN = """
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < :pages - 1),
+p AS (SELECT i, i % :hosts + 1 AS host, format('/d%d/p%d', i / 100, i) AS path FROM n)
+INSERT INTO pages(seq, host, fingerprint, path, run, state, rank, due_at, request, reason)
+SELECT i + 1, host, fingerprint(path), path, 1, i % 10 = 0, i % 20, iif(host % 3, 0, 9e9),
+  iif(i % 2, '{"url":"","handler":"book"}', NULL), '' FROM p"""
+
+DERIVED = (
+    """INSERT INTO hosts(id, origin, due_at) SELECT host, format('http://h%d.test', host), min(iif(state, NULL, due_at))
+    FROM pages GROUP BY host""",
+    "INSERT INTO runs(number, started_at, pending) SELECT 1, 0, count(*) FROM pages WHERE state = 0",
+    "INSERT INTO tallies SELECT 1, 1, '', count(*) FROM pages WHERE state = 1",
+)
+
+
+def grown(path: Path, pages: int, hosts: int) -> None:
+    """A journal of so many pages, nearly all pending, made by SQL alone."""
+    path.parent.mkdir()
+    db, key = opened(path), b"0123456789abcdef"
+    db.create_scalar_function("fingerprint", Fingerprints(key).of, 1)  # type: ignore[arg-type]  # a path is a str
+    with db:
+        facts = msgspec.json.encode(JobFacts("stall"), order="deterministic").decode()
+        db.execute("INSERT INTO job VALUES ('facts', ?), ('key', ?)", (facts, key)).fetchall()
+        db.execute(GROWN, {"pages": pages, "hosts": hosts}).fetchall()
+        for statement in DERIVED:
+            db.execute(statement).fetchall()
+    db.close()
+
+
+async def begin_and_lease(journal: Path) -> tuple[float, list[Lease]]:
+    """What it costs (s of CPU) to take a journal up, to the first pages in hand; and those."""
+    began = time.process_time()
+    frontier = SqliteFrontier(journal)
+    await frontier.begin(JobFacts("stall"), fresh=False)
+    assert await frontier.handlers() == {"book"}
+    assert (await frontier.counts()).pending > 0
+    leases = list((await frontier.lease(Want(100, 20, 10.0))).leases)
+    spent = time.process_time() - began
+    await frontier.close()
+    return spent, leases
+
+
+@pytest.mark.parametrize(
+    ("pages", "limit"), [(100_000, 0.25), pytest.param(1_000_000, 1.5, marks=pytest.mark.full)], ids=str
+)
+@pytest.mark.parametrize("hosts", [4000, 1])
+@pytest.mark.timeout(300)
+async def test_a_large_journal_opens_at_once(tmp_path: Path, pages: int, limit: float, hosts: int) -> None:
+    """With a million pages pending, on many hosts or on one, the first lease comes within a second or so."""
+    journal = tmp_path / "stall" / "job.db"
+    await asyncio.to_thread(grown, journal, pages, hosts)
+    spent, leases = await begin_and_lease(journal)
+    assert spent < limit
+    assert [len(lease.pages) for lease in leases] == [20] * min(100, hosts)
+    began = time.process_time()
+    code, said = told("status", "stall", "--folder", str(tmp_path))
+    assert time.process_time() - began < limit
+    assert f"{pages // 10 * 9:,} pending" in said, said
+    assert (code, told("doctor", "stall", "--folder", str(tmp_path))[0]) == (0, 0)
