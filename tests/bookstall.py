@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crawler import Crawl, Limits, Response, Scope, Spider, crawl
+from crawler.export import Existing
 from crawler.frontier.schema import VERSION
 from crawler.testing import Site
 
@@ -108,12 +109,18 @@ def stall(url: str) -> Stall:
 
 
 def going_on(
-    folder: Path, site: Site, *, output: str = "items.jsonl", limits: Limits | None = None, **settings: object
+    folder: Path,
+    site: Site,
+    *,
+    output: str = "items.jsonl",
+    existing: Existing = "refuse",
+    limits: Limits | None = None,
+    **settings: object,
 ) -> Crawl:
     """The crawl of the stall whose job lies in `folder`, its items in `output` beside the journal."""
     return Crawl(
         stall(site.url("/")), output=str(folder / output), job=folder.name, folder=folder.parent,
-        settings={**site.settings, **settings}, limits=limits,
+        settings={**site.settings, **settings}, existing=existing, limits=limits,
     )  # fmt: skip
 
 
