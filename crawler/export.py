@@ -177,7 +177,7 @@ class Exporter:
         self._batch = max(1, len(items) // 2)
         if len(items) == 1:
             log.warning("an item goes to the quarantine: %s", error)
-            await self._frontier.quarantine(items[0].seq, f"{self.target}: {error}")
+            await self._frontier.quarantine(items[0].seq, f"{self._key}: {error}")
 
     async def _rebuild(self, position: Position) -> None:
         await self._record(Cursor(position=position))

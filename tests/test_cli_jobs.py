@@ -11,6 +11,7 @@ from crawler.__main__ import main
 from crawler.frontier import Cursor, JobFacts, Want
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import FileRecord, Item, Lease, Link, State, Visit
+from crawler.urls import Fingerprints
 
 ORIGIN = "http://site.test"
 
@@ -26,8 +27,9 @@ async def begun(folder: Path, pages: int = 4) -> tuple[SqliteFrontier, Lease]:
     """A job of so many pages, its first run begun; and what is leased."""
     folder.mkdir(parents=True)
     frontier = SqliteFrontier(folder / "job.db")
-    await frontier.begin(JobFacts("quotes", {"tag": "love"}), fresh=False)
-    await frontier.add([Link(ORIGIN, n, f"/{n}", 0, 0) for n in range(pages)])
+    run = await frontier.begin(JobFacts("quotes", {"tag": "love"}), fresh=False)
+    fingerprints = Fingerprints(run.key)
+    await frontier.add([Link(ORIGIN, fingerprints.of(f"/{n}"), f"/{n}", 0, 0) for n in range(pages)])
     (lease,) = (await frontier.lease(Want(1, pages, 10.0))).leases
     return frontier, lease
 

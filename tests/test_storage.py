@@ -556,7 +556,7 @@ print(summary.outcome, summary.items, summary.counts.failed, len(summary.counts.
     [
         (512, {}, "concurrency is "),
         (256, {}, "body_memory is "),
-        (512, {"memory_limit": 60 * MIB}, "more than 60 (memory_limit)"),
+        (512, {"memory_limit": 40 * MIB}, "more than 40 (memory_limit)"),
     ],
 )
 def test_little_memory(tmp_path: Path, limit: int, settings: dict[str, object], said: str) -> None:

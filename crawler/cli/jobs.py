@@ -1,13 +1,14 @@
 """The jobs below the output folder, read only: nothing here disturbs one that runs."""
 
 import difflib
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
 
-from crawler.errors import ConfigError, escaped
-from crawler.frontier.checks import violations
+from crawler.errors import ConfigError, JournalVersionError, escaped
+from crawler.frontier import checks, repairs
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.queries import counts
 from crawler.frontier.schema import readable, translated
@@ -38,12 +39,20 @@ def job_folder(folder: Path, job: str) -> Path:
     raise ConfigError(f"there is no job {escaped(job)!r} in {escaped(str(folder))}; {hint}")
 
 
+class NotBegun(JournalVersionError):
+    """The journal's file is there, and holds nothing yet."""
+
+
 class Journal(AbstractContextManager["Journal"]):
     """A job's journal, open for reading only. Using it raises StoreError as the file deserves."""
 
     def __init__(self, folder: Path) -> None:
-        self._db = readable(folder / JOURNAL)
-        self.locks = EngineLock.of(folder / JOURNAL)
+        self._path = folder / JOURNAL
+        self._db = readable(self._path)
+        if self._db.execute("SELECT name FROM sqlite_schema LIMIT 1").get is None:
+            self._db.close()
+            raise NotBegun(f"{self._path} is empty: the job has not begun, run its crawl command again")
+        self.locks = EngineLock.of(self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -60,15 +69,26 @@ class Journal(AbstractContextManager["Journal"]):
         """How far a run is."""
         return counts(self._db, run)
 
-    def violations(self) -> list[str]:
-        """What contradicts the journal's invariants, in words."""
-        return violations(self._db)
+    def findings(self) -> Iterator[checks.Finding]:
+        """All that can be known to be wrong with the journal."""
+        return checks.findings(self._db)
+
+    def working(self) -> list[int]:
+        """The engines that work on the job now."""
+        return repairs.working(self._db, self._path)
+
+    def left_behind(self) -> list[int]:
+        """The engines that died on it and have not been cleared away."""
+        return repairs.left_behind(self._db, self._path)
 
 
 def held(folder: Path) -> Held | None:
-    """How much a job holds; None when there is none."""
+    """How much a job holds; None when there is nothing."""
     if not (folder / JOURNAL).exists():
         return None
     question = "SELECT (SELECT coalesce(max(seq), 0) FROM pages), coalesce(sum(items + quarantined), 0) FROM runs"
-    with Journal(folder) as journal:
-        return Held(*journal.rows(question)[0])
+    try:
+        with Journal(folder) as journal:
+            return Held(*journal.rows(question)[0])
+    except NotBegun:
+        return None

@@ -86,7 +86,7 @@ INSERT_ITEMS = """
 INSERT INTO items(run, page, n, kind, body, quarantine, crc)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?)"""
 QUARANTINE = """
-UPDATE items SET quarantine = ? WHERE seq = ? AND run = ? AND quarantine IS NULL RETURNING length(body)"""
+UPDATE items SET quarantine = ? WHERE seq = ? AND run = ? AND quarantine IS NULL RETURNING page, n, kind, body"""
 INSERT_FILES = """
 INSERT OR REPLACE INTO files SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
 INSERT_EVENTS = """
@@ -156,8 +156,9 @@ FOLLOW = "INSERT OR REPLACE INTO sinks(target, run, seq, position, bytes) VALUES
 FINISH = "UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0 AND finished_at IS NULL"
 WITHDRAW = "DELETE FROM runs WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM pages WHERE run = ?1)"
 HANDLERS = """
-SELECT json_group_array(DISTINCT name.value) FROM pages, json_each(json_array(request->>'handler', request->>'failed'))
-  AS name WHERE state = 0 AND request IS NOT NULL AND name.value <> ''"""
+SELECT json_group_array(DISTINCT name.value) FROM (
+  SELECT DISTINCT request->>'handler' AS handler, request->>'failed' AS failed FROM pages NOT INDEXED
+  WHERE state = 0 AND request IS NOT NULL), json_each(json_array(handler, failed)) AS name WHERE name.value <> ''"""
 _RUN = "SELECT pending, items, quarantined, bytes, item_bytes FROM runs WHERE number = ?"
 _SPENT = "SELECT pages, items FROM invocations WHERE id = ?"
 _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
