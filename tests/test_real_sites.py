@@ -31,24 +31,23 @@ CONFIGURATION = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 events {{ worker_connections 1024; }}
 http {{
-  include /etc/nginx/mime.types; default_type text/html; charset utf-8; access_log off; sendfile on; tcp_nopush on;
+  include /etc/nginx/mime.types; default_type text/html; charset utf-8; access_log {log}; sendfile on; tcp_nopush on;
   keepalive_requests 1000000; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen 127.0.0.1:{port} backlog=1024; {locations} }}
+  server {{ listen {port} backlog=1024; {locations} }}
 }}
 """
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """nginx on a free port; its base URL."""
-    folder = tmp_path_factory.mktemp("nginx")
+@contextlib.contextmanager
+def nginx(folder: Path, log: Path | None = None) -> Iterator[int]:
+    """nginx with the three sites at all loopback addresses; its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     locations = " ".join(f"location /{name}/ {{ alias {path}/; }}" for name, path in SITES.items())
     file = folder / "nginx.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, port=port, locations=locations))
-    nginx = subprocess.Popen(["nginx", "-e", str(folder / "error.log"), "-c", str(file)])
+    file.write_text(CONFIGURATION.format(folder=folder, port=port, locations=locations, log=log or "off"))
+    server = subprocess.Popen(["nginx", "-e", str(folder / "error.log"), "-c", str(file)])
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -57,9 +56,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except OSError:
             assert time.monotonic() < deadline, (folder / "error.log").read_text()
             time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    nginx.terminate()
-    nginx.wait()
+    yield port
+    server.terminate()
+    server.wait()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """nginx on a free port; its base URL."""
+    with nginx(tmp_path_factory.mktemp("nginx")) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 class Floor:
