@@ -4,9 +4,11 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from crawler.credentials import authorization
 from crawler.engine import Engine
 from crawler.errors import ConnectionReset, LeaseLost
 from crawler.feeder import HostLane
@@ -41,13 +43,18 @@ class Asker:
         clock = self.engine.clock
         self.engine.workbench.wait(lane, clock.monotonic() + until - clock.epoch())
 
+    def headers(self, request: Request) -> Mapping[str, str]:
+        """What is sent with a request: its own headers, its origin's credentials, the spider's."""
+        known = self.engine.settings.credentials
+        return headers_for(request, self.visitor.spider.headers, authorization(request, known))
+
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
         sent: list[bool] = []
         try:
             reply = await self.fetcher.fetch(
                 request,
-                headers=headers_for(request, self.visitor.spider.headers),
+                headers=self.headers(request),
                 before_send=partial(self.sending, lane, sent),
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,

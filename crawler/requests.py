@@ -24,6 +24,7 @@ Headers = dict[_Token, Annotated[str, Meta(pattern=r"\A[^\r\n\0]*\Z")]]
 _TYPES: dict[str, Any] = {
     "method": _Token,
     "headers": Headers,
+    "cookies": dict[_Token, Annotated[str, Meta(pattern=r"\A[^;\x00-\x1f\x7f]*\Z")]],
     "body": bytes,
     "priority": Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)],
     "key": Annotated[str, Meta(min_length=1)],
@@ -32,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "anywhere": bool,
     "retry": bool,
 }
+_SECRET = {"cookies", "form"}  # of these a message has the names alone
 _FIELDS = {"to": "handler", "json": "body", "form": "body"}
 _BODIES = {"json": "application/json", "form": URLENCODED}
 _NOT_OF_FORMS = {"method", "body", "json", "form"}  # a form says these itself; they are names of fields there
@@ -41,19 +43,20 @@ class Options(TypedDict, total=False):
     """What may be said of a request besides its URL; None is the same as not saying it.
 
     ``to``: the handler, as a method of the spider or its name; the one that is running unless given. ``failed``: the
-    method that is told when the request has failed for good. ``method``: GET, or POST where there is a body. ``json``:
-    anything msgspec encodes, sent as a body with its Content-Type. ``form``: fields, sent as those of a form; a list is
-    a field that is there several times. ``data``: plain JSON that the handler finds in
-    ``response.data``. ``priority``: higher goes first among the pages of its host. ``key``: what tells the request from
-    others, instead of method, URL and body. ``accept``: further content types to take, such as ``"application/pdf"``.
-    ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``: though it is out of scope. ``retry``:
-    though it is neither GET nor HEAD.
+    method that is told when the request has failed for good. ``method``: GET, or POST where there is a body.
+    ``cookies``: by name; sent as they are, and no others. ``json``: anything msgspec encodes, sent as a body with its
+    Content-Type. ``form``: fields, sent as those of a form; a list is a field that is there several times. ``data``:
+    plain JSON that the handler finds in ``response.data``. ``priority``: higher goes first among the pages of its host.
+    ``key``: what tells the request from others, instead of method, URL and body. ``accept``: further content types to
+    take, such as ``"application/pdf"``. ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``:
+    though it is out of scope. ``retry``: though it is neither GET nor HEAD.
     """
 
     to: Target | None
     failed: Target | None
     method: str | None
     headers: Mapping[str, str] | None
+    cookies: Mapping[str, str] | None
     body: bytes | None
     json: object
     form: Mapping[str, object] | None
@@ -117,12 +120,16 @@ def described(options: Options, *, handler: str = "parse", depth: int = 0, kind:
             try:
                 fields[_FIELDS.get(name, name)] = _checked(name, value)
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-                raise HandlerError(f"{name}={escaped(repr(value))}: {error}") from None
+                shown = str(list(value)) if name in _SECRET and isinstance(value, Mapping) else repr(value)
+                raise HandlerError(f"{name}={escaped(shown)}: {error}") from None
     bodies = [name for name in ("json", "form", "body") if options.get(name) is not None]
     if len(bodies) > 1:
         raise HandlerError(f"a request has {bodies[0]}= or {bodies[1]}=, not both")
     if bodies and bodies[0] in _BODIES:
         fields["headers"] = _with({"Content-Type": _BODIES[bodies[0]]}, fields.get("headers", {}))
+    if cookies := fields.pop("cookies", None):
+        listed = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        fields["headers"] = _with({"Cookie": listed}, fields.get("headers", {}))
     if "body" in fields:
         fields.setdefault("method", "POST")
     return Request("", **fields)

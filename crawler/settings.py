@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from crawler.credentials import Credential, by_origin
 from crawler.errors import ConfigError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -21,6 +22,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+SECRET = {"credentials"}  # not repeated in messages
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 LONGEST = 10 * 366 * 86_400.0  # ten years: longer is a slip, and infinity is no date
@@ -67,6 +69,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
+    credentials: Annotated[
+        dict[str, Credential], Meta(description="who we are to an origin: user and password, or token")
+    ] = {}
     resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
     stall_timeout: Annotated[
         Timeout, Meta(description="an engine that stands still for so long is ended, replaced")
@@ -147,7 +152,8 @@ def _checked(name: str, value: object, source: str) -> object:
     try:
         return msgspec.convert(_from_text(name, value), field_type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(f"setting {name}={value!r} in {source}: {error}{_choices(name)}") from None
+        shown = "…" if name in SECRET else repr(value)
+        raise ConfigError(f"setting {name}={shown} in {source}: {error}{_choices(name)}") from None
 
 
 def _choices(name: str) -> str:
@@ -159,6 +165,8 @@ def _choices(name: str) -> str:
 def _from_text(name: str, value: object) -> object:
     if name == "hosts" and isinstance(value, Mapping):
         return {pattern: _host_from_text(chosen) for pattern, chosen in value.items()}
+    if name == "credentials" and isinstance(value, str | Mapping):
+        return by_origin(_by_name(value) if isinstance(value, str) else value)
     if not isinstance(value, str):
         return value
     if value == "null" and FIELDS[name].default is None:
@@ -184,6 +192,14 @@ def _pairs(parts: Iterable[str]) -> Iterable[tuple[str, str]]:
         if not equals:
             raise ValueError(f"expected name=value, got {part!r}")
         yield name.strip(), value.strip()
+
+
+def _by_name(text: str) -> dict[str, str]:
+    """Pairs that may be secret, so that a message must not have them."""
+    parts = [part for part in text.split(",") if part.strip()]
+    if not all("=" in part for part in parts):
+        raise ValueError("expected name=value, with commas between; a comma within a value takes a TOML table")
+    return dict(_pairs(parts))
 
 
 def parse_size(text: str) -> int:
