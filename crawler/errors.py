@@ -3,7 +3,7 @@
     CrawlerError
     ├── FetchError                 the web: a request led to no usable response
     │   ├── network                ConnectTimeout ReadTimeout TruncatedBody ProtocolError HeadersTooLarge
-    │   │                          ConnectionReset DnsError TlsError
+    │   │                          ConnectionReset DnsError TlsError ProxyError
     │   ├── content                ResponseTooLarge DecompressionBomb UnsupportedEncoding ContentDecodingError
     │   │                          ParseLimit UrlTooLong
     │   ├── redirects and rules    TooManyRedirects UnsafeRedirect BadRedirect BlockedAddress
@@ -106,6 +106,12 @@ class DnsError(FetchError):
 
 class TlsError(FetchError):
     """The certificate or the TLS handshake was refused."""
+
+
+class ProxyError(FetchError):
+    """No proxy of the host's can be used now; it waits until one can."""
+
+    retryable = True
 
 
 class ResponseTooLarge(FetchError):
