@@ -65,6 +65,7 @@ async def _stream(
         before_send=partial(asker.sending, lane, sent),
     ) as (status, received, chunks):
         answers.append(Reply(request.url, status, received))
+        asker.learn(request, received.getall("Set-Cookie", ()))
         if status in REDIRECTS:
             raise _Elsewhere
         if status not in {200, 206, 416}:

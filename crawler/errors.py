@@ -7,7 +7,7 @@
     │   ├── content                ResponseTooLarge DecompressionBomb UnsupportedEncoding ContentDecodingError
     │   │                          ParseLimit UrlTooLong
     │   ├── redirects and rules    TooManyRedirects UnsafeRedirect BadRedirect BlockedAddress
-    │   │                          RobotsDisallowed RobotsUnreachable
+    │   │                          RobotsDisallowed RobotsUnreachable LoginFailed
     │   └── status                 HttpError
     ├── SpiderError                the spider's author: HandlerError ItemError SelectorError
     ├── ConfigError                the operator: a wrong setting, spider, argument or file
@@ -162,6 +162,10 @@ class RobotsDisallowed(FetchError):
 
 class RobotsUnreachable(FetchError):
     """robots.txt could not be had for twelve hours, so nothing may be asked (RFC 9309 section 2.3.1.4)."""
+
+
+class LoginFailed(FetchError):
+    """The page takes us for logged out, however often we log in."""
 
 
 class HttpError(FetchError):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from crawler.cookies import Cookie
+
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 else:
@@ -193,7 +195,8 @@ class Visit(Struct):
     """All that one request led to. It is committed as one, or refused as one if its token is stale.
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
-    page, or `deferred` by its host's fault, or counts as none.
+    page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
+    version.
     """
 
     page: Page
@@ -215,6 +218,8 @@ class Visit(Struct):
     robots_delay: float | None = None
     ready_at: float | None = None
     delay: float | None = None
+    cookies: Sequence[Cookie] = ()
+    session: int = 0
 
     @property
     def is_counted(self) -> bool:

@@ -110,8 +110,8 @@ class Visitor:
         """A page that is tried again later, at no cost."""
         return Visit(page, token, State.PENDING, str(error), ended_at=self._clock(), due_at=error.due_at)
 
-    async def judged(self, page: Page, token: int, reply: Reply, door: PageDoor) -> Visit:
-        """The Visit of a page that was answered."""
+    async def judged(self, page: Page, token: int, reply: Reply, response: Response, door: PageDoor) -> Visit:
+        """The Visit of a page that was answered; the `response` is the reply's."""
         request = page.request
         visit = Visit(page, token, State.DONE, "", reply.status, reply.size, self._clock())
         if reply.status in REDIRECTS and reply.status not in request.statuses:
@@ -123,9 +123,6 @@ class Visitor:
         if reply.cut:
             visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
-        response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
-        )
         return await self.handled(visit, response, door)
 
     async def handled(self, visit: Visit, response: Response, door: PageDoor) -> Visit:
@@ -138,14 +135,14 @@ class Visitor:
         except FetchError as error:  # of an extra fetch that the handler left alone
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
-            visit.state, visit.reason, visit.trace = (
-                State.FAILED,
-                f"HandlerError: {escaped(str(error))}",
-                trace_of(error),
-            )
-            log.warning("%s failed on %s: %s", response.requested.handler, response.url, escaped(str(error)))
-            return visit
+            return self.broken(visit, response.requested.handler, error)
         visit.items, visit.links = items, links
+        return visit
+
+    def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
+        """The Visit of a page at which the spider's method of that name failed."""
+        visit.state, visit.reason, visit.trace = State.FAILED, f"HandlerError: {escaped(str(error))}", trace_of(error)
+        log.warning("%s failed on %s: %s", name, visit.page.request.url, escaped(str(error)))
         return visit
 
     async def failed(self, page: Page, token: int, error: FetchError) -> Visit:
