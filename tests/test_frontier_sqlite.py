@@ -4,8 +4,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import apsw
 import pytest
 
 from crawler.errors import JournalVersionError
@@ -131,3 +133,15 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="readonly"):
         reader.execute("DELETE FROM pages")
     reader.close()
+
+
+def test_two_processes_begin_one_journal(tmp_path: Path) -> None:
+    """While another process turns the same new file into a journal, opening it waits."""
+    other = apsw.Connection(str(tmp_path / "job.db"))
+    other.execute("BEGIN IMMEDIATE").fetchall()
+    done = threading.Timer(0.1, other.close)
+    done.start()
+    journal = opened(tmp_path / "job.db")
+    assert journal.pragma("journal_mode") == "wal"
+    journal.close()
+    done.join()

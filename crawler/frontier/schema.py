@@ -4,6 +4,7 @@ Chosen by measurement, per page with ten new links: a rowid table with a thin un
 clustered by fingerprint, and an index of pending pages only costs nothing for finished ones.
 """
 
+import time
 from pathlib import Path
 
 import apsw
@@ -13,6 +14,7 @@ from crawler.frontier.mounts import refuse_network
 
 APPLICATION_ID = 0x63726177  # "craw"
 VERSION = 2
+PATIENCE = 10_000  # milliseconds: how long another process may hold the file
 
 TABLES = """
 CREATE TABLE job(key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -93,7 +95,7 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
         refuse_network(Path(path).parent)
     try:
         connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(10_000)
+        connection.set_busy_timeout(PATIENCE)
         _check(connection, path)
         _tune(connection, power_safe=power_safe)
         _bring_up_to_date(connection)
@@ -108,7 +110,7 @@ def readable(path: Path | str) -> apsw.Connection:
         connection = apsw.Connection(
             f"file:{Path(path).absolute()}?mode=ro", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
         )
-        connection.set_busy_timeout(10_000)
+        connection.set_busy_timeout(PATIENCE)
         _check(connection, path)
     except apsw.Error as error:
         raise translated(error) from error
@@ -141,8 +143,22 @@ def _check(connection: apsw.Connection, path: Path | str) -> None:
         )
 
 
+def _log_ahead(connection: apsw.Connection) -> None:
+    """Turn a new file into one with a write-ahead log. SQLite does not wait while another process does the same."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        try:
+            connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
-    connection.pragma("journal_mode", "wal")
+    _log_ahead(connection)
     connection.pragma("synchronous", "full" if power_safe else "normal")
     connection.pragma("wal_autocheckpoint", 10_000)
     connection.pragma("cache_size", -32_768)
