@@ -145,3 +145,42 @@ def test_two_processes_begin_one_journal(tmp_path: Path) -> None:
     assert journal.pragma("journal_mode") == "wal"
     journal.close()
     done.join()
+
+
+async def test_a_journal_without_its_version(tmp_path: Path) -> None:
+    """A journal that has lost its version is refused, before anything is written."""
+    file = tmp_path / "job.db"
+    frontier = SqliteFrontier(file)
+    await frontier.begin(JOB, fresh=False)
+    await frontier.close()
+    with sqlite3.connect(file) as journal:
+        journal.execute("PRAGMA user_version = 0")
+    journal.close()
+    before = file.read_bytes()
+    for open_it in (opened, readable):
+        with pytest.raises(JournalVersionError, match="does not say its version"):
+            open_it(file)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["DROP TABLE tallies", "UPDATE job SET value = '{\"spider' WHERE key = 'facts'"],
+)
+async def test_a_journal_that_is_out_of_shape(tmp_path: Path, damage: str) -> None:
+    """A journal whose tables or rows cannot be what was written is told as damaged, not as a bug."""
+    frontier = SqliteFrontier(tmp_path / "job.db")
+    await frontier.begin(JOB, fresh=False)
+    await frontier.close()
+    with sqlite3.connect(tmp_path / "job.db") as journal:
+        journal.execute(damage)
+    journal.close()
+    frontier = SqliteFrontier(tmp_path / "job.db")
+
+    async def use() -> None:
+        await frontier.begin(JOB, fresh=False)
+        await frontier.counts()
+
+    with pytest.raises(JournalVersionError, match="damaged"):
+        await use()
+    await frontier.close()

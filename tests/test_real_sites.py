@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_processes import children
+
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parent.parent
@@ -85,17 +87,21 @@ def crawl(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def finished(process: subprocess.Popen[bytes]) -> tuple[int, float, int]:
-    """Exit code, CPU seconds and peak RSS in MiB of a crawl."""
+    """Exit code, CPU seconds, and MiB: the peak RSS of supervisor and engine together."""
     memory = 0  # from /proc, since a child's ru_maxrss begins with that of the process it was forked from
     while True:
         with contextlib.suppress(OSError):
-            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-            memory = int(peak[1]) >> 10 if peak else memory
+            memory = max(memory, sum(map(peak, [process.pid, *children(process.pid)])))
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             return process.returncode, usage.ru_utime + usage.ru_stime, memory
         time.sleep(0.05)
+
+
+def peak(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) >> 10 if found else 0
 
 
 def urls_of(file: Path) -> list[str]:

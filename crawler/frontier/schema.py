@@ -5,6 +5,8 @@ clustered by fingerprint, and an index of pending pages only costs nothing for f
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -12,6 +14,7 @@ import apsw
 from crawler.errors import JournalVersionError, StorageFull, StoreError, StoreUnavailable
 from crawler.frontier.mounts import refuse_network
 
+_MISSHAPEN = ("no such table", "no such column", "has no column", "already exists", "malformed")  # tables, or JSON
 APPLICATION_ID = 0x63726177  # "craw"
 VERSION = 2
 PATIENCE = 10_000  # milliseconds: how long another process may hold the file
@@ -93,35 +96,53 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     """
     if str(path) != ":memory:":
         refuse_network(Path(path).parent)
-    try:
+    with _translating():
         connection = apsw.Connection(str(path))
+    with _translating(), _closed_on_error(connection):
         connection.set_busy_timeout(PATIENCE)
         _check(connection, path)
         _tune(connection, power_safe=power_safe)
         _bring_up_to_date(connection)
-    except apsw.Error as error:
-        raise translated(error) from error
     return connection
 
 
 def readable(path: Path | str) -> apsw.Connection:
     """A read-only connection to an existing journal. Raises as `opened` does."""
-    try:
-        connection = apsw.Connection(
-            f"file:{Path(path).absolute()}?mode=ro", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        )
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with _translating():
+        connection = apsw.Connection(f"file:{Path(path).absolute()}?mode=ro", flags=flags)
+    with _translating(), _closed_on_error(connection):
         connection.set_busy_timeout(PATIENCE)
-        _check(connection, path)
-    except apsw.Error as error:
-        raise translated(error) from error
+        try:
+            _check(connection, path)
+        except apsw.ReadOnlyError as error:  # a process was killed while it made the file
+            raise StoreUnavailable(f"{path} is not complete yet: run its crawl command again") from error
     return connection
 
 
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise translated(error) from error
+
+
+@contextmanager
+def _closed_on_error(connection: apsw.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 def translated(error: apsw.Error) -> StoreError:
-    """The same failure in this package's words."""
+    """The same failure in this package's words. What can only be a bug here is raised as it is."""
     if isinstance(error, apsw.FullError | apsw.IOError | apsw.ReadOnlyError):
         return StorageFull(f"the journal cannot be written: {error}; free some space and run the same command again")
-    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+    is_misshapen = isinstance(error, apsw.SQLError) and any(sign in str(error) for sign in _MISSHAPEN)
+    if is_misshapen or isinstance(error, apsw.NotADBError | apsw.CorruptError):
         return JournalVersionError(f"the journal is damaged or no journal: {error}; 'crawler doctor' tells more")
     if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.CantOpenError):
         return StoreUnavailable(f"the journal cannot be opened: {error}")
@@ -137,7 +158,9 @@ def _check(connection: apsw.Connection, path: Path | str) -> None:
         return
     if int(connection.pragma("application_id")) != APPLICATION_ID:
         raise JournalVersionError(f"{path} is an SQLite file, but not a crawler's journal")
-    if (version := _version(connection)) > VERSION:
+    if not (version := _version(connection)):
+        raise JournalVersionError(f"{path} is damaged: it does not say its version; 'crawler doctor' tells more")
+    if version > VERSION:
         raise JournalVersionError(
             f"{path} has journal version {version}, this program knows up to {VERSION}: update it"
         )
