@@ -97,6 +97,8 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
 def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
     if job.processes < 1:
         raise ConfigError(f"-j must be at least 1, not {job.processes}")
+    if line is None and job.processes > 1:
+        raise ConfigError("-j needs a supervisor: on Windows, and called from a program, a crawl is one process")
     project = layers.project(os.environ)
     wanted = starter.site(text) if find.is_url(text) else find.spider_class(text, project.spiders)
     arguments = dict(layers.pairs(job.arguments, "-a"))
