@@ -44,6 +44,7 @@ class Job:
     yes: Annotated[bool, FLAG, Parameter(help="do not ask")] = False
     append: Annotated[bool, FLAG, Parameter(help="add to an output file that is there")] = False
     overwrite: Annotated[bool, FLAG, Parameter(help="replace an output file that is there")] = False
+    cache: Annotated[bool, FLAG, Parameter(help="keep replies for a day, while a spider is written")] = False
     folder: Folder = None
     processes: Annotated[int, Parameter(name=["-j", "--processes"], help="engines, each a process of its own")] = 1
 
@@ -111,7 +112,7 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
         output=job.output,
         job=job.job,
         folder=job.folder or project.folder,
-        settings=layers.settings(own, project.layers, job.settings),
+        settings=layers.settings(own, project.layers, (*job.settings, *(["cache_for=1d"] if job.cache else []))),
         seeds=job.seed,
         fresh=job.fresh,
         existing=_existing(job),
