@@ -10,6 +10,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from types import UnionType
 from typing import (
@@ -44,6 +46,9 @@ Result = TypeVar("Result")
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NAME = re.compile(r"\w[\w.-]*")
 _BOOLS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
+
+page_at_work: ContextVar[AbstractContextManager[None] | None] = ContextVar("page_at_work", default=None)
+"""Within it the code of the page at hand is known to run."""
 
 
 class Spider:
@@ -123,7 +128,10 @@ class Spider:
 
     async def in_thread(self, function: Callable[[*Args], Result], *args: *Args) -> Result:
         """Call a function that blocks in a thread, so that the crawl goes on meanwhile."""
-        return await asyncio.to_thread(function, *args)
+        with (
+            page_at_work.get() or nullcontext()
+        ):  # what ends the process there is the page's fault, though its handler waits
+            return await asyncio.to_thread(function, *args)
 
     async def in_process(self, function: Callable[[*Args], Result], *args: *Args) -> Result:
         """Call a function that computes in a process of its own, one for each core.

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.items import encode, refined
 from crawler.models import ROBOTS_PRIORITY, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
@@ -24,7 +24,7 @@ from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
-from crawler.spider import Spider, handler
+from crawler.spider import Spider, handler, page_at_work
 from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
@@ -214,11 +214,12 @@ class Visitor:
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link]]:
         """What a handler yields, through the pipeline and packed."""
-        slot = self._breadcrumb.enter(page.seq)
+        at_work = AtWork(self._breadcrumb, page.seq)
+        token = page_at_work.set(at_work)
         try:
-            return await self._drained(page, name, called, door)
+            return await Stepped(self._drained(page, name, called, door), at_work)
         finally:
-            self._breadcrumb.leave(slot)
+            page_at_work.reset(token)
 
     async def _drained(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
