@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 else:
     Json = Any  # msgspec knows no recursive types
-Kind = Literal["page", "start", "robots", "download"]
+Kind = Literal["page", "start", "robots", "download", "sitemap"]
 
 SUSPECT_DEATHS, LAST_DEATH = 2, 3
 LINK_WEIGHT = 300  # bytes of memory, about, that a link takes until it is stored
 ROBOTS_PRIORITY = 1 << 30  # a host's robots.txt goes before anything else of that host
+SITEMAP_PRIORITY = ROBOTS_PRIORITY - 1  # and its sitemaps before its pages, so that what they say of these counts
 
 
 class State(IntEnum):
@@ -34,7 +35,8 @@ class State(IntEnum):
     FAILED = 4
 
 
-HOUSEKEEPING = frozenset({"start", "robots.txt"})  # reasons of pages that are the crawl's own, and counted as none
+# reasons of pages that are the crawl's own, and counted as none
+HOUSEKEEPING = frozenset({"start", "robots.txt", "sitemap"})
 
 
 class Request(Struct, frozen=True, omit_defaults=True):

@@ -223,11 +223,13 @@ class _Xml(_Entries):
                 self._entry_depth, self._prefix, self._fields = self._depth, prefix, {}
         elif self._depth == self._entry_depth + 1 and prefix == self._prefix:  # image:loc is not the page's
             self._field, self._text = self._wanted.get(local, ""), ""
-            if local == "link" and attributes.get("rel", "alternate") == "alternate":  # RFC 4287 section 4.2.7.2
-                self._fields.setdefault(self._field, attributes.get("href", ""))
+            rel = attributes.get("rel", "alternate")  # RFC 4287 section 4.2.7.2
+            if self._field == "url" and rel == "alternate" and "href" in attributes:
+                self._fields.setdefault("url", attributes["href"])
 
     def _characters(self, text: str) -> None:
-        if self._field and len(self._text) <= 2 * MAX_LENGTH:
+        is_own = self._depth == self._entry_depth + 1
+        if self._field and is_own and len(self._text) <= 2 * MAX_LENGTH:
             self._text += text[: 2 * MAX_LENGTH]
 
     def _end(self, _name: str) -> None:
@@ -273,8 +275,8 @@ def moments(text: str) -> tuple[float, float] | None:
         first = datetime(year, month or 1, day or 1, hour or 0, minute or 0, min(second or 0, 59), tzinfo=_zone(found))
         if hour is not None:
             return first.timestamp(), first.timestamp()
-        days = 1 if day else 31 if month else 366
-        return first.timestamp(), first.timestamp() + days * 86_400.0
+        last = first + timedelta(days=1) if day else (first + timedelta(days=31 if month else 366)).replace(day=1)
+        return first.timestamp(), last.timestamp()
     except (ValueError, OverflowError):
         return None
 
