@@ -61,7 +61,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
             headers={**own, "Accept-Encoding": ACCEPT_ENCODING},
             before_send=partial(asker.sending, lane, sent),
         ) as stream:
-            await _answered(asker, visit, stream)
+            await _answered(asker, lane, visit, stream)
     finally:
         asker.free(lane, was_sent=bool(sent))
     visit.ended_at = asker.engine.clock.epoch()
@@ -75,7 +75,7 @@ def _named(lane: HostLane) -> list[str]:
     return list(dict.fromkeys(url for url in found if url is not None))
 
 
-async def _answered(asker: Asker, visit: Visit, stream: Stream) -> None:
+async def _answered(asker: Asker, lane: HostLane, visit: Visit, stream: Stream) -> None:
     visit.status, headers, chunks = stream
     request, visitor = visit.page.request, asker.visitor
     if visit.status in REDIRECTS:
@@ -83,7 +83,9 @@ async def _answered(asker: Asker, visit: Visit, stream: Stream) -> None:
         return
     if not 200 <= visit.status < 300:
         error = HttpError(f"status {visit.status}", url=request.url, status=visit.status, hops=request.hops)
-        error.retry_after = visitor.retry_after(Reply(request.url, visit.status, headers))
+        reply = Reply(request.url, visit.status, headers)
+        asker.heed(lane, reply)
+        error.retry_after = visitor.retry_after(reply)
         raise error
     reader, harvest = Reader(", ".join(headers.getall("Content-Encoding", ()))), Harvest(asker, visit.page)
     async for chunk in chunks:
