@@ -22,7 +22,7 @@ from crawler.urls import MAX_LENGTH, canonical
 MAX_URLS, MAX_BYTES = 50_000, 50 * MIB
 """What one sitemap may hold at most, by its protocol (sitemaps.org, "Sitemap file requirements"); decoded bytes."""
 
-_STEP = 64 << 10
+_STEP = 32 << 10
 _PACKED_STEP = 2 << 10  # deflate packs a thousand bytes into one
 _HEAD = 1024  # in which a file says what it is
 _DEEPEST = 64

@@ -2,15 +2,22 @@
 
 import asyncio
 import gzip
+import json
+import os
+import sqlite3
+import subprocess
+import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import crawler
 from crawler import Crawl, Limits, Response, Scope, Spider
 from crawler.errors import ConfigError
 from crawler.simulation import Answer, Fortune
@@ -19,6 +26,7 @@ from crawler.testing import HOST, Site, simulate
 from tests.test_crawl import Crawled, crawled
 
 XML = "application/xml"
+SOURCE = str(Path(crawler.__file__).parent.parent)
 OTHER = "other.test"
 
 
@@ -313,9 +321,9 @@ async def test_a_long_sitemap_blocks_nobody(site: Site) -> None:
 
     async def watch() -> None:
         while True:
-            began = time.perf_counter()
+            began = time.thread_time()  # a busy machine holds it up as well
             await asyncio.sleep(0.005)
-            gaps.append(time.perf_counter() - began)
+            gaps.append(time.thread_time() - began)
 
     made = spider(site, sitemaps=[site.url("/map.xml.gz")])
     crawl = Crawl(made, folder=None, settings={**site.settings, "max_links": 10}, limits=Limits(max_pages=1))
@@ -323,7 +331,7 @@ async def test_a_long_sitemap_blocks_nobody(site: Site) -> None:
     summary = await crawl.run()
     watching.cancel()
     assert summary.counts.pending == 49_999
-    assert max(gaps) < 0.5, "a busy machine holds it up, too; measured alone it is 0.03"
+    assert max(gaps) < 0.1
 
 
 # -- killed
@@ -366,6 +374,64 @@ def test_killed_often() -> None:
         faults: dict[str, Sequence[Any]] = {"http://shop.test/1.xml": [503, 500], "http://shop.test/index.xml": [429]}
         crawl = simulate(Killed(), shop(), seed=seed, engines=2, kills=4, faults=faults)
         assert Counter(str(item["path"]) for item in crawl.items) == Counter(EVERY), seed
+
+
+KILLABLE = """
+import sys
+from crawler import Crawl, Spider
+from crawler.job import crawl
+
+class Killable(Spider):
+    sitemaps = [sys.argv[1]]
+    settings = {"resolve": {"*.test": "127.0.0.1"}, "delay": 0, "min_free_space": 0, "commit_window": 0.01}
+
+    def parse(self, response):
+        yield {"url": response.url}
+
+print(crawl(Killable()).outcome)
+"""
+
+
+def test_killed_by_sigkill(tmp_path: Path) -> None:
+    """Killed while a sitemap comes in, and among its pages, a crawl goes on, and has every page once."""
+    with Site.in_thread() as site:
+        names = pages(site, *(f"/{n}" for n in range(400)))
+        text = gzip.compress(urlset(*names).encode())
+        site.file("/map.xml.gz", text, content_type="application/gzip", bytes_per_second=len(text) / 2)
+
+        def kill(when: Callable[[], bool]) -> None:
+            command = [sys.executable, "-c", KILLABLE, site.url("/map.xml.gz")]
+            with subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": SOURCE}) as process:
+                ends_at = time.monotonic() + 30
+                while not when():
+                    assert process.poll() is None
+                    assert time.monotonic() < ends_at
+                    time.sleep(0.005)
+                process.kill()
+
+        journal = tmp_path / "output/killable/job.db"
+        kill(lambda: journal.exists() and stored(journal) > 20)
+        assert 20 < stored(journal) < 400
+        kill(lambda: len(site.paths()) > 100)
+        command = [sys.executable, "-c", KILLABLE, site.url("/map.xml.gz")]
+        ran = subprocess.run(
+            command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": SOURCE}, capture_output=True, text=True, check=True
+        )
+        assert ran.stdout == "finished\n"
+        asked = Counter(site.paths())
+    items = (tmp_path / "output/killable/run-0001/items.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["url"] for line in items) == sorted(names)
+    assert asked.pop("/map.xml.gz") == 2
+    assert max(asked.values()) <= 2, "what was not stored when it was killed"
+
+
+def stored(journal: Path) -> int:
+    """How many pages a journal holds that another process is writing."""
+    with closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True, timeout=5)) as db:
+        try:
+            return int(db.execute("SELECT count(*) FROM pages").fetchone()[0])
+        except sqlite3.OperationalError:  # it has no tables yet
+            return 0
 
 
 async def test_the_next_run_reads_them_again(site: Site, tmp_path: Path) -> None:
