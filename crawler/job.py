@@ -22,6 +22,7 @@ from crawler.errors import ConfigError, StorageFull
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
+from crawler.fetch.cache import CachingFetcher
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
@@ -41,6 +42,7 @@ __all__ = ["Crawl", "Limits", "Progress", "Summary", "crawl", "default_job_name"
 log = logging.getLogger(__name__)
 IN_MEMORY = ":memory:"
 ITERATOR = "async for"
+CACHE = ".cache"  # beside the jobs, for all of them
 
 
 class Crawl:
@@ -75,6 +77,8 @@ class Crawl:
         )
         self.job = job or default_job_name(spider, seeds)
         self.is_kept = folder is not None
+        if self.settings.cache_for and not self.is_kept:
+            raise ConfigError("cache_for keeps replies in a folder: pass one, or leave it out")
         self.folder = Path(folder or "output") / self.job
         self._facts = JobFacts(spider.name, {**spider.given, **{f"seed {n}": url for n, url in enumerate(seeds)}})
         self._outputs = [output] if isinstance(output, str) else list(output)
@@ -91,6 +95,7 @@ class Crawl:
         self._stats: Stats | None = None
         self._engine: Engine | None = None
         self._full: StorageFull | None = None
+        self._cache: CachingFetcher | None = None
         self._exporters: list[Exporter] = []
         self._frontier: SqliteFrontier
         self._run: Run
@@ -255,7 +260,7 @@ class Crawl:
         assert self._engine is not None
         assert self._stats is not None
         engine, limits = self._engine, self._limits
-        async with Fetcher(self.settings, on_bytes=self._budget.receive) as fetcher, asyncio.TaskGroup() as group:
+        async with self._fetcher() as fetcher, asyncio.TaskGroup() as group:
             pressure = Pressure(self.folder if self.is_kept else None, self.settings)
             self._heed(pressure)
             asker = Asker(engine, fetcher, self.folder, self._run.number, pressure)
@@ -274,6 +279,13 @@ class Crawl:
             for exporter in self._exporters:
                 exporter.finish(patience=math.inf if outcome == "finished" else LAST_WORDS)
         return outcome
+
+    def _fetcher(self) -> Fetcher:
+        received = self._budget.receive
+        if not self.settings.cache_for:
+            return Fetcher(self.settings, on_bytes=received)
+        self._cache = CachingFetcher(self.settings, self.folder.parent / CACHE, on_bytes=received)
+        return self._cache
 
     def _backlog(self) -> int:
         assert self._engine is not None
@@ -301,7 +313,7 @@ class Crawl:
         return Summary(
             self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._stats.counts.spent.pages,
             self._stats.counts.spent.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
-            self.settings.max_failed,
+            self.settings.max_failed, self._cache.cached if self._cache else 0,
         )  # fmt: skip
 
 

@@ -262,6 +262,7 @@ def test_a_slow_handler_is_named(project: Path, site: Site, capsys: pytest.Captu
         ("class A(Spider): seeds = ['http://a/']", ["-a", "x=1"], ["bad.py:2: A takes no argument 'x'"]),
         ("class A(Spider): seeds = ['http://a/']; pages: int = 1", ["-a", "pages=x"], ["bad.py:2: argument pages='x'"]),
         ("class A(Spider):\n  def __init__(self): 1 / 0", [], ["bad.py:3: ZeroDivisionError: division by zero"]),
+        ("class A(Spider): seeds = ['http://a/']", ["-j", "2"], ["-j needs a supervisor"]),
         ("x = A", [], ["bad.py:2: NameError: name 'A' is not defined"]),
     ],
 )

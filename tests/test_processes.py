@@ -62,12 +62,12 @@ class Job:
         self.folder, self.site = folder, site
         (folder / "titles.py").write_text(SPIDER.format(seeds=list(seeds), pause=pause, port=site.port))
 
-    def start(self, *words: str) -> "subprocess.Popen[str]":
+    def start(self, *words: str, own_group: bool = False) -> "subprocess.Popen[str]":
         settings = ["-s", "resolve=*.test=127.0.0.1", "-s", "delay=0.01", "-s", "retries=0"]
         return subprocess.Popen(
             [sys.executable, "-m", "crawler", "crawl", "titles.py", *settings, *words],
             cwd=self.folder, env=os.environ | {"PYTHONPATH": SOURCE}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True,
+            text=True, start_new_session=own_group,
         )  # fmt: skip
 
     def run(self, *words: str) -> tuple[int, str]:
@@ -279,6 +279,35 @@ def test_all_engines_stop(tmp_path: Path, site: Site, number: int) -> None:
     assert "another takes its place" not in told
     assert len(job.urls()) == job.rows("SELECT items FROM runs")[0][0]
     assert job.run("-j", "2")[0] == 0
+    assert sorted(job.urls()) == sorted(pages)
+    job.check()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_all_are_told_before_the_crawl_has_begun(tmp_path: Path, site: Site, number: int) -> None:
+    """A signal that comes to all processes at once, as from a terminal, ends those that only start without a fuss."""
+    job = Job(tmp_path, site, site.url("/"))
+    process = job.start("-j", "2", own_group=True)
+    wait_for(lambda: children(process.pid))
+    os.killpg(process.pid, number)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, told
+    assert "Traceback" not in told
+    assert site.paths() == []
+
+
+def test_all_stand_still(tmp_path: Path, site: Site) -> None:
+    """After Ctrl-Z, which stops all of them, nobody is taken for dead: the same engines go on."""
+    pages = many_hosts(site, 4, 20)
+    job = Job(tmp_path, site, site.url("/"), pause=0.03)
+    process = job.start("-j", "2", "-s", "stall_timeout=1.5", own_group=True)
+    wait_for(lambda: len(site.seen) > 20)
+    os.killpg(process.pid, signal.SIGSTOP)
+    time.sleep(2.5)
+    os.killpg(process.pid, signal.SIGCONT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    assert "another takes its place" not in told
     assert sorted(job.urls()) == sorted(pages)
     job.check()
 
