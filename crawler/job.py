@@ -246,7 +246,7 @@ class Crawl:
         links = [visitor.link(Request(START + "/", kind="start"))]
         for request in self._seeds:
             visitor.let_in(request.url)
-            links.append(visitor.link(request, seed=True))
+            links += visitor.seed_links(request)
         return links
 
     async def _crawled(self) -> Summary:

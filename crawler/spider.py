@@ -38,6 +38,7 @@ from crawler.models import Request
 from crawler.requests import Headers, Options, described, resolved
 from crawler.response import Response
 from crawler.scope import Scope
+from crawler.sitemaps import since
 from crawler.urls import canonical
 
 Args = TypeVarTuple("Args")
@@ -84,6 +85,12 @@ class Spider:
     """What each item is taken through before it is stored, in order: see `items.refined`."""
     headers: Mapping[str, str] = {}
     """Headers of every request."""
+    sitemaps: bool | Sequence[str] = False
+    """URLs of sitemaps and feeds; True: those that the robots.txt of the seeds' hosts name, or else /sitemap.xml."""
+    sitemap_since: str = ""
+    """What is older is left out: a date (``2024-05-17``), or how long ago (``7d``)."""
+    sitemap_to: Mapping[str, str] = {}
+    """Handlers for what sitemaps name, by patterns for the URL; the first that matches counts, ``parse`` if none."""
 
     given: Mapping[str, str]
     """The arguments that this spider was made with, as text: they are part of what makes a job the same job."""
@@ -198,14 +205,39 @@ def check(spider: Spider, *, has_seeds: bool = False) -> None:
         raise _wrong(spider, "headers", f"a dict of header lines by name ({error})") from None
     if has_seeds:
         handler(spider, "parse")
-    elif not spider.seeds and not _is_own(type(spider), "start"):
+    elif not (spider.seeds or _is_own(type(spider), "start") or _names_sitemaps(spider)):
         raise ConfigError(f"{type(spider).__name__} has nowhere to begin: give it seeds, or its own start()")
     for seed in spider.seeds:
         _check_seed(spider, seed)
+    for name in _sitemap_handlers(spider):
+        handler(spider, name)
+
+
+def _sitemap_handlers(spider: Spider) -> set[str]:
+    named = set(spider.sitemap_to.values())
+    return named | {"parse"} if spider.sitemaps and "*" not in spider.sitemap_to else named
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _names_sitemaps(spider: Spider) -> bool:
+    return not isinstance(spider.sitemaps, bool) and bool(spider.sitemaps)
+
+
+def _are_sitemaps(value: object) -> bool:
+    if isinstance(value, bool):
+        return True
+    urls = value if isinstance(value, Sequence) and _is_list(value) else [None]
+    return all(isinstance(url, str) and canonical(url) for url in urls)
+
+
+def _is_date(text: object) -> bool:
+    try:
+        return isinstance(text, str) and (not text or since(text, 0.0) is not None)
+    except ValueError:
+        return False
 
 
 _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
@@ -214,6 +246,9 @@ _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("seeds", _is_list, "a list of URLs, also when there is only one"),
     ("scope", lambda scope: scope is None or isinstance(scope, Scope), "a Scope or None"),
     ("settings", lambda settings: isinstance(settings, Mapping), "a dict of settings by name"),
+    ("sitemaps", _are_sitemaps, "True, or a list of absolute http or https URLs"),
+    ("sitemap_since", _is_date, "a date such as 2024-05-17, or how long ago, such as 7d"),
+    ("sitemap_to", lambda to: isinstance(to, Mapping), "a dict of names of handlers by patterns for URLs"),
     ("pipeline", lambda steps: _is_list(steps) and all(map(callable, steps)), "a list of functions from item to item"),
 )
 
