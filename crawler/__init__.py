@@ -3,12 +3,14 @@
 The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
-                 redirects decoding charset budget seen credentials proxies cookies
+                 redirects decoding charset budget seen sitemaps
+                 credentials proxies cookies
     1 authors    html forms formdata requests response session spider    what the author of a spider touches
                  items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns      one page's journey
-                 asking door downloads visits handling export logins
+                 asking door downloads discovery visits handling export
+                 logins
                  stats progress pressure machine job processes
     4 doors      cli demo testing simulation                             how people come in
 """

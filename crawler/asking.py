@@ -64,6 +64,11 @@ class Asker:
         if session is not None and request.kind != "robots":
             changed_cookies.get([]).extend(session.jar.learn(request.url, lines, self.engine.clock.epoch()))
 
+    def heed(self, lane: HostLane, reply: Reply) -> None:
+        """Let the host rest at once if it is overloaded; called before the next request to it can go out."""
+        if reply.status in OVERLOADED:
+            self.hold_back(lane, self.engine.clock.epoch() + (self.visitor.retry_after(reply) or SHORTEST_REST))
+
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
         sent: list[bool] = []
@@ -76,9 +81,7 @@ class Asker:
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
             self.learn(request, reply.headers.getall("Set-Cookie", ()))
-            if reply.status in OVERLOADED:  # known before the next request of this host can go out
-                now = self.engine.clock.epoch()
-                self.hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))
+            self.heed(lane, reply)
             return reply
         finally:
             self.free(lane, was_sent=bool(sent))

@@ -85,6 +85,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = "any"
     local_address: Annotated[str, Meta(description="IP address of this machine that connections come from")] = ""
     resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
+    cache_for: Annotated[Seconds, Meta(description="how long replies are kept while a spider is written; 0: none")] = (
+        0.0
+    )
     stall_timeout: Annotated[
         Timeout, Meta(description="an engine that stands still for so long is ended, replaced")
     ] = 60.0

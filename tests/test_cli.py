@@ -13,6 +13,7 @@ from crawler.cli import app, commands, display, report, words
 from crawler.errors import ConfigError, CrawlerError, JournalVersionError, StorageFull, StoreUnavailable
 from crawler.job import Progress, Summary
 from crawler.models import Counts
+from crawler.sinks import Taken
 
 HEAVY = {"cyclopts", "rich", "aiohttp", "selectolax", "apsw", "asyncio", "msgspec"}
 
@@ -95,6 +96,7 @@ def test_a_mistake_is_told_in_one_line(
         (ConfigError("no"), 2),
         (StorageFull("no"), 75),
         (StoreUnavailable("no"), 75),
+        (Taken("no"), 75),
         (JournalVersionError("no"), 1),
         (CrawlerError("no"), 1),
         (KeyboardInterrupt(), 130),
@@ -243,3 +245,10 @@ def test_the_end_says_how_it_went() -> None:
         "  items: output/quotes/run-0002/items.jsonl",
         "  go on",
     ]
+
+
+def test_the_supervisor_imports_nothing_heavy() -> None:
+    """What ends an engine must not end its supervisor: that has neither the network nor the parser nor the journal."""
+    heavy = "{'aiohttp', 'apsw', 'selectolax', 'uvloop', 'cyclopts', 'rich', 'asyncio', 'crawler.engine'}"
+    code = f"import sys, crawler.cli.watch; print(sorted({heavy} & {{*sys.modules}}))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -172,7 +172,6 @@ def rows_of(data: bytes, folder: Path, question: str) -> list[tuple[object, ...]
         ("UPDATE pages SET state = 7 WHERE seq = 9", "a page of no host, no run or no state: 9"),
         ("DELETE FROM job WHERE key = 'key'", "the key of the fingerprints: gone"),
         ("ALTER TABLE events RENAME COLUMN kind TO king", "the layout of the tables: events"),
-        ("PRAGMA user_version = 0", "the layout of the tables: no version"),
     ],
 )
 def test_what_would_be_guessed_is_told_only(stall: Path, damage: str, wrong: str) -> None:

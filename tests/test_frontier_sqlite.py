@@ -4,6 +4,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import apsw
@@ -152,4 +153,55 @@ async def test_a_rollback_that_sqlite_makes_by_itself(tmp_path: Path) -> None:
     assert await frontier.violations() == []
     (lease,) = (await frontier.lease(Want(1, 10, 10.0))).leases
     assert [page.request.url for page in lease.pages] == ["http://a.test/"]
+    await frontier.close()
+
+
+def test_two_processes_begin_one_journal(tmp_path: Path) -> None:
+    """While another process turns the same new file into a journal, opening it waits."""
+    other = apsw.Connection(str(tmp_path / "job.db"))
+    other.execute("BEGIN IMMEDIATE").fetchall()
+    done = threading.Timer(0.1, other.close)
+    done.start()
+    journal = opened(tmp_path / "job.db")
+    assert journal.pragma("journal_mode") == "wal"
+    journal.close()
+    done.join()
+
+
+async def test_a_journal_without_its_version(tmp_path: Path) -> None:
+    """A journal that has lost its version is refused, before anything is written."""
+    file = tmp_path / "job.db"
+    frontier = SqliteFrontier(file)
+    await frontier.begin(JOB, fresh=False)
+    await frontier.close()
+    with sqlite3.connect(file) as journal:
+        journal.execute("PRAGMA user_version = 0")
+    journal.close()
+    before = file.read_bytes()
+    for open_it in (opened, readable):
+        with pytest.raises(JournalVersionError, match="does not say its version"):
+            open_it(file)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["DROP TABLE tallies", "UPDATE job SET value = '{\"spider' WHERE key = 'facts'"],
+)
+async def test_a_journal_that_is_out_of_shape(tmp_path: Path, damage: str) -> None:
+    """A journal whose tables or rows cannot be what was written is told as damaged, not as a bug."""
+    frontier = SqliteFrontier(tmp_path / "job.db")
+    await frontier.begin(JOB, fresh=False)
+    await frontier.close()
+    with sqlite3.connect(tmp_path / "job.db") as journal:
+        journal.execute(damage)
+    journal.close()
+    frontier = SqliteFrontier(tmp_path / "job.db")
+
+    async def use() -> None:
+        await frontier.begin(JOB, fresh=False)
+        await frontier.counts()
+
+    with pytest.raises(JournalVersionError, match="damaged"):
+        await use()
     await frontier.close()

@@ -19,6 +19,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_processes import children
+
 pytestmark = [pytest.mark.full, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parent.parent
@@ -85,17 +87,21 @@ def crawl(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
 
 
 def finished(process: subprocess.Popen[bytes]) -> tuple[int, float, int]:
-    """Exit code, CPU seconds and peak RSS in MiB of a crawl."""
+    """Exit code, CPU seconds, and MiB: the peak RSS of supervisor and engine together."""
     memory = 0  # from /proc, since a child's ru_maxrss begins with that of the process it was forked from
     while True:
         with contextlib.suppress(OSError):
-            peak = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
-            memory = int(peak[1]) >> 10 if peak else memory
+            memory = max(memory, sum(map(peak, [process.pid, *children(process.pid)])))
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             return process.returncode, usage.ru_utime + usage.ru_stime, memory
         time.sleep(0.05)
+
+
+def peak(pid: int) -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(found[1]) >> 10 if found else 0
 
 
 def urls_of(file: Path) -> list[str]:
@@ -165,6 +171,42 @@ def test_cost(server: str, tmp_path: Path) -> None:
     assert sorted(ratios)[1] <= 1.3, ratios
 
 
+def test_two_processes(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    """On a broad crawl two engines find the same pages for at most 1.2 times the CPU of one, and are clearly faster."""
+    (tmp_path / "broad.py").write_text(BROAD)
+    costs, gains = [], []
+    with nginx(tmp_path_factory.mktemp("broad")) as port:
+        for turn in range(3):
+            found: list[tuple[float, float, list[str]]] = []
+            for engines in ("1", "2"):
+                began, folder = time.monotonic(), tmp_path / f"{turn}-{engines}"
+                words = (str(tmp_path / "broad.py"), "-a", f"port={port}", "--job", "broad", "-j", engines)
+                code, cpu, _ = finished(crawl(folder, *words))
+                assert code in {0, 3}
+                found.append((cpu, time.monotonic() - began, urls_of(folder / "broad" / "run-0001" / "items.jsonl")))
+            (one, alone, pages), (two, together, same) = found
+            assert sorted(pages) == sorted(same)
+            costs.append(two / one)
+            gains.append(alone / together)
+    assert sorted(costs)[1] <= 1.2, costs
+    assert sorted(gains)[1] >= 1.3, gains
+
+
+BROAD = """
+from crawler import Scope, Spider
+
+
+class Broad(Spider):
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        hosts = [f"http://127.1.{n // 250}.{n % 250 + 1}:{port}" for n in range(200)]
+        self.seeds = [f"{host}/python/c-api/index.html" for host in hosts]
+        self.scope = Scope(include=["*/python/c-api/*"])
+
+    def parse(self, response):
+        yield {"url": response.url, "title": response.text("title", default=None)}
+        yield response.follow("a")
+"""
 TITLES = """
 from crawler import Scope, Spider
 

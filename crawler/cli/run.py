@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
-from crawler.cli import logs, report
+from crawler.cli import logs
 from crawler.cli.view import View, screen
 from crawler.engine import current_page
 from crawler.job import Crawl, new_loop
@@ -28,15 +28,8 @@ def to_the_end(crawl: Crawl, view: View, *, advice: str = "") -> Summary:
         _stopped_by_signals(crawl, view, runner.get_loop()),
     ):
         summary = runner.run(_watched_run(crawl, view))
-        tell_end(summary, view, advice=advice)
+        view.tell_end(summary, advice=advice)
     return summary
-
-
-def tell_end(summary: Summary, view: View, *, advice: str = "", remark: str | None = None) -> None:
-    """Say how a crawl ended, and what to do next."""
-    told = report.lines(summary, advice or report.advice(summary))
-    told[-1:-1] = [f"  {remark}"] if remark else []
-    view.tell("; ".join(map(str.strip, told)) if view.log_format == "json" else "\n".join(told))
 
 
 async def _watched_run(crawl: Crawl, view: View) -> Summary:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from crawler.cli import logs, report
-from crawler.progress import Progress
+from crawler.progress import Progress, Summary
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -43,6 +43,12 @@ class View(Struct, frozen=True):
             log.info(text)
         else:
             sys.stderr.write(text + "\n")
+
+    def tell_end(self, summary: Summary, *, advice: str = "", remark: str | None = None) -> None:
+        """Say how a crawl ended, and what to do next."""
+        told = report.lines(summary, advice or report.advice(summary))
+        told[-1:-1] = [f"  {remark}"] if remark else []
+        self.tell("; ".join(map(str.strip, told)) if self.log_format == "json" else "\n".join(told))
 
 
 class Screen:

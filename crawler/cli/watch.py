@@ -34,9 +34,7 @@ def watch(words: Sequence[str]) -> int:
             code, summary = supervisor.run()
         face.close()
         if summary is not None:
-            from crawler.cli.run import tell_end  # noqa: PLC0415
-
-            tell_end(summary, face.view, remark=supervisor.idle_engines)
+            face.view.tell_end(summary, remark=supervisor.idle_engines)
     return code
 
 

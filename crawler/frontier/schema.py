@@ -4,8 +4,10 @@ Chosen by measurement, per page with ten new links: a rowid table with a thin un
 clustered by fingerprint, and an index of pending pages only costs nothing for finished ones.
 """
 
-import contextlib
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -13,8 +15,10 @@ import apsw
 from crawler.errors import JournalVersionError, StorageFull, StoreError, StoreUnavailable
 from crawler.frontier.mounts import refuse_network
 
+_MISSHAPEN = ("no such table", "no such column", "has no column", "already exists", "malformed")  # tables, or JSON
 APPLICATION_ID = 0x63726177  # "craw"
 VERSION = 2
+PATIENCE = 10_000  # milliseconds: how long another process may hold the file
 
 TABLES = """
 CREATE TABLE job(key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -27,7 +31,7 @@ CREATE TABLE tallies(
   PRIMARY KEY(run, state, reason)) STRICT, WITHOUT ROWID;
 CREATE TABLE engines(
   id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, alive_until REAL NOT NULL, boot TEXT NOT NULL DEFAULT '',
-  invocation INTEGER, reserved INTEGER NOT NULL DEFAULT 0) STRICT;
+  invocation INTEGER, reserved INTEGER NOT NULL DEFAULT 0, supervisor TEXT) STRICT;
 CREATE TABLE invocations(
   id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
   pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
@@ -77,6 +81,7 @@ MIGRATIONS = {  # from a version to the one that follows
 ALTER TABLE engines ADD COLUMN boot TEXT NOT NULL DEFAULT '';
 ALTER TABLE engines ADD COLUMN invocation INTEGER;
 ALTER TABLE engines ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE engines ADD COLUMN supervisor TEXT;
 CREATE TABLE invocations(
   id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
   pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
@@ -103,43 +108,61 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     """
     if str(path) != ":memory:":
         refuse_network(Path(path).parent)
-    try:
         _make_private(path)
+    with _translating():
         connection = apsw.Connection(str(path))
-        connection.set_busy_timeout(10_000)
+    with _translating(), _closed_on_error(connection):
+        connection.set_busy_timeout(PATIENCE)
         _check(connection, path)
         _tune(connection, power_safe=power_safe)
         _bring_up_to_date(connection)
-    except apsw.Error as error:
-        raise translated(error) from error
     return connection
 
 
 def _make_private(path: Path | str) -> None:
     """Make a new file with access for its owner alone, since it may hold cookies; SQLite's others follow it."""
     if str(path) != ":memory:":
-        with contextlib.suppress(OSError):  # SQLite says it better
+        with suppress(OSError):  # SQLite says it better
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def readable(path: Path | str) -> apsw.Connection:
     """A read-only connection to an existing journal. Raises as `opened` does."""
-    try:
-        connection = apsw.Connection(
-            f"file:{Path(path).absolute()}?mode=ro", flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-        )
-        connection.set_busy_timeout(10_000)
-        _check(connection, path)
-    except apsw.Error as error:
-        raise translated(error) from error
+    flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
+    with _translating():
+        connection = apsw.Connection(f"file:{Path(path).absolute()}?mode=ro", flags=flags)
+    with _translating(), _closed_on_error(connection):
+        connection.set_busy_timeout(PATIENCE)
+        try:
+            _check(connection, path)
+        except apsw.ReadOnlyError as error:  # a process was killed while it made the file
+            raise StoreUnavailable(f"{path} is not complete yet: run its crawl command again") from error
     return connection
 
 
+@contextmanager
+def _translating() -> Iterator[None]:
+    try:
+        yield
+    except apsw.Error as error:
+        raise translated(error) from error
+
+
+@contextmanager
+def _closed_on_error(connection: apsw.Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        connection.close()
+        raise
+
+
 def translated(error: apsw.Error) -> StoreError:
-    """The same failure in this package's words."""
+    """The same failure in this package's words. What can only be a bug here is raised as it is."""
     if isinstance(error, apsw.FullError | apsw.IOError | apsw.ReadOnlyError):
         return StorageFull(f"the journal cannot be written: {error}; free some space and run the same command again")
-    if isinstance(error, apsw.NotADBError | apsw.CorruptError):
+    is_misshapen = isinstance(error, apsw.SQLError) and any(sign in str(error) for sign in _MISSHAPEN)
+    if is_misshapen or isinstance(error, apsw.NotADBError | apsw.CorruptError):
         return JournalVersionError(f"the journal is damaged or no journal: {error}; 'crawler doctor' tells more")
     if isinstance(error, apsw.BusyError | apsw.LockedError | apsw.CantOpenError):
         return StoreUnavailable(f"the journal cannot be opened: {error}")
@@ -155,14 +178,30 @@ def _check(connection: apsw.Connection, path: Path | str) -> None:
         return
     if int(connection.pragma("application_id")) != APPLICATION_ID:
         raise JournalVersionError(f"{path} is an SQLite file, but not a crawler's journal")
-    if (version := _version(connection)) > VERSION:
+    if not (version := _version(connection)):
+        raise JournalVersionError(f"{path} is damaged: it does not say its version; 'crawler doctor' tells more")
+    if version > VERSION:
         raise JournalVersionError(
             f"{path} has journal version {version}, this program knows up to {VERSION}: update it"
         )
 
 
+def _log_ahead(connection: apsw.Connection) -> None:
+    """Turn a new file into one with a write-ahead log. SQLite does not wait while another process does the same."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while True:
+        try:
+            connection.pragma("journal_mode", "wal")
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
 def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
-    connection.pragma("journal_mode", "wal")
+    _log_ahead(connection)
     connection.pragma("synchronous", "full" if power_safe else "normal")
     connection.pragma("wal_autocheckpoint", 10_000)
     connection.pragma("cache_size", -32_768)

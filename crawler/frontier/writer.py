@@ -10,7 +10,7 @@ from typing import TypeAlias, TypeVar, cast
 import apsw
 import msgspec
 
-from crawler.errors import StorageFull, StoreUnavailable
+from crawler.errors import JournalVersionError, StorageFull, StoreUnavailable
 from crawler.frontier.schema import opened, translated
 from crawler.models import Json
 
@@ -59,6 +59,8 @@ class Writer:
                 raise
         except apsw.Error as error:
             raise translated(error) from error
+        except (UnicodeDecodeError, msgspec.DecodeError) as error:
+            raise JournalVersionError(f"the journal is damaged: {error}; 'crawler doctor' tells more") from error
         return result
 
     def execute(self, statement: str, bindings: Bindings = ()) -> None:
