@@ -4,7 +4,7 @@ The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
                  redirects decoding charset budget seen
-    1 authors    html requests response spider items                     what the author of a spider touches
+    1 authors    html links requests response spider items               what the author of a spider touches
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns      one page's journey
                  asking door downloads visits handling export
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crawler.job import Crawl as Crawl
     from crawler.job import Limits as Limits
     from crawler.job import crawl as crawl
+    from crawler.links import LinkRules as LinkRules
     from crawler.models import Request as Request
     from crawler.response import Response as Response
     from crawler.scope import Scope as Scope
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Crawl": "job", "Limits": "job", "crawl": "job", "CrawlerError": "errors", "FetchError": "errors",
-    "Request": "models", "Response": "response", "Scope": "scope", "Spider": "spider",
+    "LinkRules": "links", "Request": "models", "Response": "response", "Scope": "scope", "Spider": "spider",
 }  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605  # a list of strings, as it should be
 

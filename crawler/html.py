@@ -29,6 +29,7 @@ def _numbers(names: str) -> frozenset[int]:
 
 
 _LINKS = _numbers("a area")
+_LINK = _numbers("link")
 _BLOCKS = _numbers(  # what begins and ends a line, an item or a cell (HTML Standard, section 15.3)
     "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption"
     " figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu nav ol optgroup option p"
@@ -45,10 +46,16 @@ def parse(body: bytes, codec: str) -> Tree:
     return LexborHTMLParser(text, options=_WITHOUT_EVENTS)
 
 
-def hrefs(tree: Tree) -> list[str | None]:
-    """The href of each ``a`` and ``area``, as it is written and in document order; None for one without a value."""
+def hrefs(tree: Tree, *, obey_rel: bool = False) -> list[str | None]:
+    """The href of each ``a`` and ``area``, as it is written and in document order; None for one without a value.
+
+    With `obey_rel` not of those marked ``rel=nofollow``.
+    """
     # Of ten ways that were measured, one selector for any element, and the tag's number, costs least.
-    return [node.attrs.get("href") for node in tree.css("[href]") if node.tag_id in _LINKS]
+    found = tree.css("[href]")
+    if obey_rel:
+        found = [node for node in found if not _is_not_to_follow(node)]
+    return [node.attrs.get("href") for node in found if node.tag_id in _LINKS]
 
 
 def base_href(tree: Tree) -> str | None:
@@ -57,6 +64,18 @@ def base_href(tree: Tree) -> str | None:
         href = node.attrs.sget("href", None)
         if href is not None:
             return href
+    return None
+
+
+def canonical_href(tree: Tree) -> str | None:
+    """The href of the head's first ``<link rel=canonical>`` (RFC 6596); one in the body may be a visitor's words."""
+    node = None if tree.head is None else tree.head.first_child
+    while node is not None:
+        if node.tag_id in _LINK and "canonical" in (node.attrs.sget("rel", "") or "").lower().split():
+            href = node.attrs.sget("href", None)
+            if href:
+                return href
+        node = node.next
     return None
 
 
@@ -223,19 +242,25 @@ class Selection(Sequence[Node]):
         return self.raw
 
 
-def linked(selection: Selection) -> list[str | None]:
-    """What to follow of a selection: its strings; or the href of each element, else of the first link within it."""
+def linked(selection: Selection, *, obey_rel: bool = False) -> list[str | None]:
+    """What to follow of a selection: its strings; or the href of each element, else of the first link within it.
+
+    With `obey_rel` no element that is marked ``rel=nofollow``; of strings nobody knows.
+    """
     if selection.strings is not None:
         return [*selection.strings]
-    return [_own_or_inner_href(raw) for raw in selection.raw]
+    links = [_itself_or_inner_link(raw) for raw in selection.raw]
+    if obey_rel:
+        links = [raw for raw in links if raw is not None and not _is_not_to_follow(raw)]
+    return [None if raw is None else raw.attrs.get("href") for raw in links]
 
 
-def _own_or_inner_href(raw: LexborNode) -> str | None:
-    own = raw.attrs.get("href")
-    if own is not None:
-        return own
-    inner = raw.css_first("a[href], area[href]")
-    return None if inner is None else inner.attrs.get("href")
+def _itself_or_inner_link(raw: LexborNode) -> LexborNode | None:
+    return raw if raw.attrs.get("href") is not None else raw.css_first("a[href], area[href]")
+
+
+def _is_not_to_follow(raw: LexborNode) -> bool:
+    return "nofollow" in (raw.attrs.sget("rel", "") or "").lower().split()
 
 
 def _readable(raw: LexborNode) -> str:

@@ -50,9 +50,9 @@ class Gate:
     def __init__(self, scope: Scope, *, max_depth: int | None = None, seed_hosts: Iterable[str] = ()) -> None:
         depths = [depth for depth in (scope.max_depth, max_depth) if depth is not None]
         self.max_depth = min(depths) if depths else None
-        self._hosts = _any_of(map(_host_pattern, scope.hosts))
-        self._include = _any_of(scope.include)
-        self._exclude = _any_of(scope.exclude)
+        self._hosts = any_of(map(_host_pattern, scope.hosts))
+        self._include = any_of(scope.include)
+        self._exclude = any_of(scope.exclude)
         self._seeds = {authority(origin) for origin in seed_hosts}
         self._folders = tuple(_without_scheme(folder) for folder in scope.folders)
 
@@ -93,7 +93,8 @@ def _host_pattern(written: str) -> str:
     return authority(plain) if plain else _IPV6.sub(r"[[]\1]", written.lower())
 
 
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+def any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    """What matches a text as one of some shell patterns does; None without any."""
     joined = "|".join(translate(pattern) for pattern in patterns)
     return re.compile(joined) if joined else None
 

@@ -46,6 +46,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
     hosts: Annotated[dict[str, HostSettings], Meta(description="delay and concurrency_per_host by host pattern")] = {}
     obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
+    obey_rel_nofollow: Annotated[bool, Meta(description="follow no link that is marked rel=nofollow")] = False
     max_crawl_delay: Annotated[Seconds, Meta(description="a host that asks for a longer Crawl-delay is parked")] = 60.0
     user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
     contact: Annotated[str, Meta(description="address or page of the operator, added to the User-Agent")] = ""
