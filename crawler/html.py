@@ -54,7 +54,7 @@ def hrefs(tree: Tree, *, obey_rel: bool = False) -> list[str | None]:
     # Of ten ways that were measured, one selector for any element, and the tag's number, costs least.
     found = tree.css("[href]")
     if obey_rel:
-        found = [node for node in found if not _is_not_to_follow(node)]
+        found = [node for node in found if "nofollow" not in _relations(node)]
     return [node.attrs.get("href") for node in found if node.tag_id in _LINKS]
 
 
@@ -71,10 +71,8 @@ def canonical_href(tree: Tree) -> str | None:
     """The href of the head's first ``<link rel=canonical>`` (RFC 6596); one in the body may be a visitor's words."""
     node = None if tree.head is None else tree.head.first_child
     while node is not None:
-        if node.tag_id in _LINK and "canonical" in (node.attrs.sget("rel", "") or "").lower().split():
-            href = node.attrs.sget("href", None)
-            if href:
-                return href
+        if node.tag_id in _LINK and "canonical" in _relations(node) and (href := node.attrs.get("href")):
+            return href
         node = node.next
     return None
 
@@ -249,18 +247,23 @@ def linked(selection: Selection, *, obey_rel: bool = False) -> list[str | None]:
     """
     if selection.strings is not None:
         return [*selection.strings]
-    links = [_itself_or_inner_link(raw) for raw in selection.raw]
+    elements = selection.raw
     if obey_rel:
-        links = [raw for raw in links if raw is not None and not _is_not_to_follow(raw)]
-    return [None if raw is None else raw.attrs.get("href") for raw in links]
+        elements = [raw for raw in elements if "nofollow" not in _relations(_itself_or_inner_link(raw))]
+    return [_own_or_inner_href(raw) for raw in elements]
 
 
-def _itself_or_inner_link(raw: LexborNode) -> LexborNode | None:
-    return raw if raw.attrs.get("href") is not None else raw.css_first("a[href], area[href]")
+def _own_or_inner_href(raw: LexborNode) -> str | None:
+    own = raw.attrs.get("href")
+    return own if own is not None else _itself_or_inner_link(raw).attrs.get("href")
 
 
-def _is_not_to_follow(raw: LexborNode) -> bool:
-    return "nofollow" in (raw.attrs.sget("rel", "") or "").lower().split()
+def _itself_or_inner_link(raw: LexborNode) -> LexborNode:
+    return raw if raw.attrs.get("href") is not None else raw.css_first("a[href], area[href]") or raw
+
+
+def _relations(raw: LexborNode) -> list[str]:
+    return (raw.attrs.sget("rel", "") or "").lower().split()
 
 
 def _readable(raw: LexborNode) -> str:

@@ -25,7 +25,6 @@ _HTML = ("text/html", "application/xhtml+xml")
 _MARKUP = re.compile(
     r"\s*(?:<!doctype\s+html\b|<!--|<[a-z][a-z0-9]*[\s/>]|<\?xml[^>]*>\s*<(?:!doctype\s+)?html\b)", re.IGNORECASE
 )
-_CANONICAL = re.compile(rb"anonical|ANONICAL")  # few pages must be searched, and the head of fewer
 _NO_FOLLOW = frozenset({"nofollow", "none"})
 _URL_LIKE = re.compile(r"\s*(?:[./?]*/|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 
@@ -195,7 +194,7 @@ class Response:
     @property
     def canonical(self) -> str | None:
         """The URL that the page gives as its own (RFC 6596): its ``<link rel=canonical>``, or else its header's."""
-        href = canonical_href(self.html) if self.is_html and _CANONICAL.search(self.body) else None
+        href = canonical_href(self.html) if self.is_html and self._may_name_canonical() else None
         if href is not None:
             return canonical(href, self._base_url())
         named = (link.target for link in self._header_links() if "canonical" in link.rel)
@@ -262,6 +261,10 @@ class Response:
         """All lines of a header that is a list (RFC 9110 section 5.3)."""
         all_lines = getattr(self.headers, "getall", None)  # there may be one line, as in a plain dict
         return self.headers.get(name, "") if all_lines is None else ", ".join(all_lines(name, ()))
+
+    def _may_name_canonical(self) -> bool:
+        """Whether it is worth while to parse the page for it."""
+        return b"anonical" in self.body or b"ANONICAL" in self.body
 
     def _header_links(self) -> list[HeaderLink]:
         """The links of the header that are the page's own; those with another anchor are another's (RFC 8288)."""
