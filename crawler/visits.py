@@ -13,10 +13,10 @@ from msgspec.structs import replace
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode, refined
-from crawler.models import ROBOTS_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
+from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
@@ -25,11 +25,12 @@ from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
-from crawler.spider import Spider, handler
+from crawler.spider import Spider, handler, page_at_work
 from crawler.traps import SETTING_OF
 from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
+GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
@@ -138,11 +139,8 @@ class Visitor:
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
-        slot = self._breadcrumb.enter(page.seq)  # the page may have to be parsed for it
-        try:
+        with AtWork(self._breadcrumb, page.seq):  # it may have to be parsed for that
             named = response.canonical
-        finally:
-            self._breadcrumb.leave(slot)
         return None if named == page.request.url else named
 
     def _is_elsewhere(self, request: Request, status: int, named: str) -> bool:
@@ -217,7 +215,8 @@ class Visitor:
         if self._leads_to_itself(target):
             target = separate(target, f"{request.identity} {request.url}")
         visit.reason = f"redirected: {target.url}"
-        visit.links = [self.link(target, seed=is_seed, parent=visit.page.seq)]
+        parent = visit.page.seq
+        visit.links = self.seed_links(target, parent=parent) if is_seed else [self.link(target, parent=parent)]
         return visit
 
     def _leads_to_itself(self, target: Request) -> bool:
@@ -242,15 +241,27 @@ class Visitor:
         asked = page.request.data if isinstance(page.request.data, str) else split(page.request.url)[0]
         return self.link(replace(target, data=asked, key=f"{page.request.key} of {asked}", priority=ROBOTS_PRIORITY))
 
+    # -- seeds
+
+    def seed_links(self, request: Request, *, parent: int | None = None) -> list[Link]:
+        """A seed on its way into the journal, and with it whatever sitemaps its host has, if the spider wants them."""
+        seed = self.link(request, seed=True, parent=parent)
+        if self.spider.sitemaps is not True:
+            return [seed]
+        key, url = f"sitemaps of {seed.origin}", seed.origin + "/sitemap.xml"
+        return [seed, self.link(Request(url, kind="sitemap", key=key, data=GUESSED, priority=SITEMAP_PRIORITY))]
+
     # -- what handlers yield
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
         """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
-        slot = self._breadcrumb.enter(visit.page.seq)
+        at_work = AtWork(self._breadcrumb, visit.page.seq)
+        token = page_at_work.set(at_work)
         try:
-            visit.items, visit.links, visit.cuts = await self._drained(visit.page, name, called, door)
+            drained_all = self._drained(visit.page, name, called, door)
+            visit.items, visit.links, visit.cuts = await Stepped(drained_all, at_work)
         finally:
-            self._breadcrumb.leave(slot)
+            page_at_work.reset(token)
 
     async def _drained(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
