@@ -24,7 +24,8 @@ class TrapLimits(Struct, frozen=True):
         # this is asked of every new link: counting is cheap, and few need more than that
         if url.count("&") >= self.max_query_parameters:
             return self._closer(url)
-        if url.count("/") - 2 > self.max_repeated_segments:
+        slashes = url.count("/") - 2
+        if slashes > self.max_repeated_segments or slashes > self.max_path_segments:
             segments = url.split("/")  # scheme, nothing, host, and those of the path
             repeated = len(segments) - len(set(segments))
             if repeated >= self.max_repeated_segments or len(segments) - 3 > self.max_path_segments:

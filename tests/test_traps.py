@@ -1,7 +1,7 @@
 """Links that a machine makes without end are told from the paths of honest pages."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawler.scope import Gate, Scope
@@ -55,6 +55,7 @@ def test_the_gate_keeps_traps_out() -> None:
     assert gate.refusal("http://a.test/b/b/b/") is None
 
 
+@settings(max_examples=500)
 @given(st.text(st.sampled_from("ab/&?="), max_size=40), st.integers(1, 4), st.integers(1, 4), st.integers(1, 4))
 def test_the_quick_look_misses_nothing(path: str, segments: int, repeated: int, parameters: int) -> None:
     """What is counted first lets through only what a closer look lets through as well."""
