@@ -252,7 +252,9 @@ class Spent(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page."""
+    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page,
+    ``held`` those that an engine works for.
+    """
 
     pending: int = 0
     done: int = 0
@@ -263,6 +265,7 @@ class Counts(Struct, frozen=True):
     quarantined: int = 0
     bytes: int = 0
     hosts: int = 0
+    held: int = 0
     item_bytes: int = 0
     next_due_at: float | None = None
     reasons: Mapping[str, int] = {}

@@ -33,11 +33,13 @@ class Engines:
         self._boot = boot_id()
         self.invocation: int | None = None
         self._limits = Limits()
+        self._renewed_at = 0.0
 
     def enrol(self) -> None:
         """Become one of the engines."""
-        alive_until = self._clock.monotonic() + LEASE_TIME
-        self._journal.execute(queries.ENROL, (os.getpid(), self._boot, alive_until, self.invocation))
+        self._renewed_at = self._clock.monotonic()
+        row = (os.getpid(), self._boot, self._renewed_at + LEASE_TIME, self.invocation)
+        self._journal.execute(queries.ENROL, row)
         self.id = self._journal.db.last_insert_rowid()
         self._lock.take(self.id)
 
@@ -63,9 +65,11 @@ class Engines:
         if was_buried:
             self._lock.close()
             self.enrol()
+        stood_still, self._renewed_at = now - self._renewed_at > LEASE_TIME / 2, now
         freed = 0
         for engine, boot, alive_until in self._journal.json(queries.OTHERS, (self.id,)):
-            is_late = boot == self._boot and cast("float", alive_until) < now
+            # when all were stopped, as by Ctrl-Z, the others are about to say that they live
+            is_late = not stood_still and boot == self._boot and cast("float", alive_until) < now
             if is_late or self._lock.is_free(cast("int", engine)):
                 freed += self.bury(cast("int", engine), self._lock.remove(cast("int", engine)))
         return Renewed(freed, was_buried, step)

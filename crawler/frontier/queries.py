@@ -164,7 +164,8 @@ _SPENT = "SELECT pages, items FROM invocations WHERE id = ?"
 _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
-  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL)"""
+  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL),
+  (SELECT count(*) FROM hosts WHERE owner IS NOT NULL)"""
 
 
 def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
@@ -179,9 +180,9 @@ def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
         ended[State(state)] += pages
         name = State(state).name.lower() + (f": {reason}" if reason else "")
         reasons[name] = reasons.get(name, 0) + pages
-    hosts, next_due_at = db.execute(_NEXT).fetchone() or (0, None)
+    hosts, next_due_at, held = db.execute(_NEXT).fetchone() or (0, None, 0)
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
-        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts,
+        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts, held=held,
         item_bytes=row[4], next_due_at=next_due_at, reasons=reasons, spent=spent,
     )  # fmt: skip
