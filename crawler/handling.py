@@ -51,7 +51,7 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
             await _awaited(outcome, yielded, door, limit)
         else:
             _collect(outcome, yielded)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+    except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:
         if door is not None and door.interrupt is not None:
