@@ -3,11 +3,11 @@
 The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
-                 redirects decoding charset budget seen
+                 redirects decoding charset budget seen sitemaps
     1 authors    html requests response spider items                     what the author of a spider touches
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns      one page's journey
-                 asking door downloads visits handling export
+                 asking door downloads discovery visits handling export
                  stats progress pressure machine job processes
     4 doors      cli demo testing simulation                             how people come in
 """

@@ -41,6 +41,11 @@ class Asker:
         clock = self.engine.clock
         self.engine.workbench.wait(lane, clock.monotonic() + until - clock.epoch())
 
+    def heed(self, lane: HostLane, reply: Reply) -> None:
+        """Let the host rest at once if it is overloaded; called before the next request to it can go out."""
+        if reply.status in OVERLOADED:
+            self.hold_back(lane, self.engine.clock.epoch() + (self.visitor.retry_after(reply) or SHORTEST_REST))
+
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
         sent: list[bool] = []
@@ -52,9 +57,7 @@ class Asker:
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
-            if reply.status in OVERLOADED:  # known before the next request of this host can go out
-                now = self.engine.clock.epoch()
-                self.hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))
+            self.heed(lane, reply)
             return reply
         finally:
             self.free(lane, was_sent=bool(sent))

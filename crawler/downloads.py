@@ -70,6 +70,7 @@ async def _stream(
             raise _Elsewhere
         if status not in {200, 206, 416}:
             error = HttpError(f"status {status}", url=request.url, status=status, hops=request.hops)
+            asker.heed(lane, answers[-1])
             error.retry_after = asker.visitor.retry_after(answers[-1])
             raise error
         length = received.get("Content-Length", "")

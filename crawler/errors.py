@@ -5,7 +5,7 @@
     │   ├── network                ConnectTimeout ReadTimeout TruncatedBody ProtocolError HeadersTooLarge
     │   │                          ConnectionReset DnsError TlsError
     │   ├── content                ResponseTooLarge DecompressionBomb UnsupportedEncoding ContentDecodingError
-    │   │                          ParseLimit UrlTooLong
+    │   │                          ParseLimit UrlTooLong BadSitemap
     │   ├── redirects and rules    TooManyRedirects UnsafeRedirect BadRedirect BlockedAddress
     │   │                          RobotsDisallowed RobotsUnreachable
     │   └── status                 HttpError
@@ -132,6 +132,10 @@ class ParseLimit(FetchError):
 
 class UrlTooLong(FetchError):
     """The URL is longer than 2,048 bytes."""
+
+
+class BadSitemap(FetchError):
+    """What was named as a sitemap is none, or it is broken before its first entry."""
 
 
 class TooManyRedirects(FetchError):

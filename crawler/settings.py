@@ -68,6 +68,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
     resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
+    cache_for: Annotated[Seconds, Meta(description="how long replies are kept while a spider is written; 0: none")] = (
+        0.0
+    )
     stall_timeout: Annotated[
         Timeout, Meta(description="an engine that stands still for so long is ended, replaced")
     ] = 60.0

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from msgspec.structs import replace
 
 from crawler.asking import Asker
+from crawler.discovery import listed, sitemap, unread
 from crawler.door import Door, unreachable
 from crawler.downloads import download
 from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
@@ -47,10 +48,12 @@ class Turns:
             return await self._start(lane, page)
         if robots is UNREACHABLE and kind != "robots":
             self._asker.free(lane, was_sent=False)
-            return await self._visitor.failed(page, lane.token, unreachable(lane, page.request.url))
+            return await self._failed(lane, page, unreachable(lane, page.request.url))
         try:
             if kind == "download":
                 visit = await download(self._asker, lane, page)
+            elif kind == "sitemap":
+                visit = await sitemap(self._asker, lane, page)
             elif kind == "robots":
                 visit = self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
@@ -69,6 +72,8 @@ class Turns:
     async def _failed(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
         if page.request.kind == "robots":
             return self._no_robots(lane, page, error)
+        if page.request.kind == "sitemap":
+            return await unread(self._asker, lane, page, error)
         return await self._visitor.failed(page, lane.token, error)
 
     async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
@@ -86,7 +91,7 @@ class Turns:
     async def _start(self, lane: HostLane, page: Page) -> Visit:
         """Run the spider's `start()`, storing its seeds as they come; it takes no worker's place, and may last."""
         now = self._engine.clock.epoch
-        links: list[Link] = []
+        links = listed(self._visitor)
         visit = Visit(page, lane.token, State.DONE, "start")
         task = asyncio.current_task()
         assert task is not None
@@ -95,7 +100,7 @@ class Turns:
             with self._engine.lent_place():
                 async for seed in _with_pauses(self._visitor.spider.start(), SEED_PAUSE):
                     if seed is not None:
-                        links.append(self._seed(seed))
+                        links += self._seed(seed)
                     if links and (seed is None or len(links) >= SEED_BATCH):
                         links = await self._sow(links)
         except StoreError:
@@ -114,17 +119,17 @@ class Turns:
         visit.ended_at = now()
         return visit
 
-    def _seed(self, seed: object) -> Link:
+    def _seed(self, seed: object) -> list[Link]:
         url = canonical(seed.url if isinstance(seed, Request) else seed) if isinstance(seed, Request | str) else None
         if url is None:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
         self._visitor.let_in(url)
-        return self._visitor.link(request, seed=True)
+        return self._visitor.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
-        self._engine.expect(await self._engine.frontier.add(links))
+        self._engine.expect(await self._engine.frontier.add(list(dict.fromkeys(links))))  # hosts in common
         return []
 
     # -- robots.txt

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.items import encode, refined
-from crawler.models import ROBOTS_PRIORITY, Item, Link, Page, Request, State, Visit, packed
+from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop
 from crawler.requests import MAX_PRIORITY, Requests
@@ -24,10 +24,11 @@ from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
-from crawler.spider import Spider, handler
+from crawler.spider import Spider, handler, page_at_work
 from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
+GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
@@ -189,7 +190,8 @@ class Visitor:
             visit.state, visit.reason = State.SKIPPED, f"{refusal}: redirected to {target.url}"
             return visit
         visit.reason = f"redirected: {target.url}"
-        visit.links = [self.link(target, seed=is_seed, parent=visit.page.seq)]
+        parent = visit.page.seq
+        visit.links = self.seed_links(target, parent=parent) if is_seed else [self.link(target, parent=parent)]
         return visit
 
     def retry_after(self, reply: Reply) -> float | None:
@@ -208,17 +210,28 @@ class Visitor:
         asked = page.request.data if isinstance(page.request.data, str) else split(page.request.url)[0]
         return self.link(replace(target, data=asked, key=f"{page.request.key} of {asked}", priority=ROBOTS_PRIORITY))
 
+    # -- seeds
+
+    def seed_links(self, request: Request, *, parent: int | None = None) -> list[Link]:
+        """A seed on its way into the journal, and with it whatever sitemaps its host has, if the spider wants them."""
+        seed = self.link(request, seed=True, parent=parent)
+        if self.spider.sitemaps is not True:
+            return [seed]
+        key, url = f"sitemaps of {seed.origin}", seed.origin + "/sitemap.xml"
+        return [seed, self.link(Request(url, kind="sitemap", key=key, data=GUESSED, priority=SITEMAP_PRIORITY))]
+
     # -- what handlers yield
 
     async def _outcome(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link]]:
         """What a handler yields, through the pipeline and packed."""
-        slot = self._breadcrumb.enter(page.seq)
+        at_work = AtWork(self._breadcrumb, page.seq)
+        token = page_at_work.set(at_work)
         try:
-            return await self._drained(page, name, called, door)
+            return await Stepped(self._drained(page, name, called, door), at_work)
         finally:
-            self._breadcrumb.leave(slot)
+            page_at_work.reset(token)
 
     async def _drained(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None

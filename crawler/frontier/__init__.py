@@ -40,13 +40,17 @@ class Seeds(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``invocation`` is what limits are of."""
+    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``invocation`` is what limits are of.
+
+    ``others`` are engines at work on it already.
+    """
 
     number: int
     resumed: bool
     key: bytes
     seeds: Seeds = Seeds()
     invocation: int = 0
+    others: int = 0
 
 
 class Part(Struct, frozen=True):

@@ -53,6 +53,7 @@ class SqliteFrontier:
     transactions, one at a time; by default a thread of its own. A store that is full or locked is waited for,
     `patience` (s) at most, before it is a StoreError; what was to be stored stays in memory.
     `path` may be an open connection, which stays its owner's; engines that share one know by `lock` who lives.
+    `supervisor` is the process that replaces this one should it die.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class SqliteFrontier:
         monotonic: Callable[[], float] | None = None,
         writer: Executor | None = None,
         lock: EngineLock | None = None,
+        supervisor: int | None = None,
     ) -> None:
         self._clock = clock
         self._keep_runs = keep_runs
@@ -75,7 +77,7 @@ class SqliteFrontier:
         self._journal = Writer(path, power_safe=power_safe, executor=writer)
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
-        self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay)
+        self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay, supervisor)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
         self._seeds_version: object = None
@@ -157,7 +159,7 @@ class SqliteFrontier:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
-        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0)
+        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
 
     def _seeds(self) -> Seeds:
         found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))

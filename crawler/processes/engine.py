@@ -28,7 +28,7 @@ class EngineProcess:
         self.has_ended = self.is_silent = False
         self.heard_at = time.monotonic()
         self._socket, theirs = socket.socketpair()
-        with theirs, _unheard(signal.SIGINT):  # a terminal sends it to all, and the supervisor sees to that
+        with theirs, _sigint_held_back():
             descriptors = (theirs.fileno(), role.bytes_file)
             self._process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=descriptors)  # noqa: S603  # ours
         self._socket.sendall(encoded(role))
@@ -89,9 +89,9 @@ class EngineProcess:
 
 
 @contextmanager
-def _unheard(number: signal.Signals) -> Iterator[None]:
-    """Put a signal off here, and for good in each process that is started meanwhile, which inherits that."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+def _sigint_held_back() -> Iterator[None]:
+    """Let a process that is started never see SIGINT: a terminal sends it to all, and it is for the supervisor."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which is inherited, as a handler is not
     try:
         yield
     finally:
