@@ -275,9 +275,8 @@ class Spent(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page.
-
-    ``cuts``: links left out, by reason.
+    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page, ``held`` those
+    that an engine works for; ``cuts``: links left out, by reason.
     """
 
     pending: int = 0
@@ -289,6 +288,7 @@ class Counts(Struct, frozen=True):
     quarantined: int = 0
     bytes: int = 0
     hosts: int = 0
+    held: int = 0
     item_bytes: int = 0
     next_due_at: float | None = None
     reasons: Mapping[str, int] = {}

@@ -189,7 +189,8 @@ _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
 _CUTS = "SELECT reason, sum(links), min(example) FROM cuts WHERE run = ? GROUP BY reason"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
-  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL)"""
+  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL),
+  (SELECT count(*) FROM hosts WHERE owner IS NOT NULL)"""
 
 
 def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
@@ -205,10 +206,10 @@ def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
         name = State(state).name.lower() + (f": {reason}" if reason else "")
         reasons[name] = reasons.get(name, 0) + pages
     cuts = {reason: Cut(links, example) for reason, links, example in db.execute(_CUTS, (run,))}
-    hosts, next_due_at = db.execute(_NEXT).fetchone() or (0, None)
+    hosts, next_due_at, held = db.execute(_NEXT).fetchone() or (0, None, 0)
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
-        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts,
+        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts, held=held,
         item_bytes=row[4], next_due_at=next_due_at, reasons=reasons, spent=spent,
         cuts=cuts,
     )  # fmt: skip
