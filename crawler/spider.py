@@ -10,6 +10,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from types import UnionType
 from typing import (
@@ -36,6 +38,7 @@ from crawler.models import Request
 from crawler.requests import Headers, Options, described, resolved
 from crawler.response import Response
 from crawler.scope import Scope
+from crawler.session import Session
 from crawler.sitemaps import since
 from crawler.urls import canonical
 
@@ -45,6 +48,9 @@ Result = TypeVar("Result")
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NAME = re.compile(r"\w[\w.-]*")
 _BOOLS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
+
+page_at_work: ContextVar[AbstractContextManager[None] | None] = ContextVar("page_at_work", default=None)
+"""Within it the code of the page at hand is known to run."""
 
 
 class Spider:
@@ -124,13 +130,30 @@ class Spider:
         """The handler of the seeds, and of all requests that name no other."""
         raise HandlerError(f"{type(self).__name__} has no method parse, the handler of {response.url}")
 
+    async def login(self, session: Session) -> None:
+        """Log in, by ``await session.get(url)``, ``.post(url, form=…)`` and ``.submit(response.form(…))``.
+
+        Unless it is overridden nobody logs in, and no cookies are kept. It is called before the first page is asked,
+        and when `logged_out` says so; the session outlives the process.
+        """
+
+    def logged_out(self, response: Response) -> bool:  # noqa: ARG002  # for authors
+        """Whether an answer is one to somebody who is not logged in; asked of every page of a spider with `login`.
+
+        A redirect is asked about too: its ``status`` is 302 or so, and its ``url`` where it leads.
+        """
+        return False
+
     def request(self, url: str, **options: Unpack[Options]) -> Request:
         """A request for an absolute URL, for `start` and ``seeds``; raises `HandlerError` if it is none."""
         return replace(described(options), url=resolved(url))
 
     async def in_thread(self, function: Callable[[*Args], Result], *args: *Args) -> Result:
         """Call a function that blocks in a thread, so that the crawl goes on meanwhile."""
-        return await asyncio.to_thread(function, *args)
+        with (
+            page_at_work.get() or nullcontext()
+        ):  # what ends the process there is the page's fault, though its handler waits
+            return await asyncio.to_thread(function, *args)
 
     async def in_process(self, function: Callable[[*Args], Result], *args: *Args) -> Result:
         """Call a function that computes in a process of its own, one for each core.
@@ -181,6 +204,11 @@ def _is_own(kind: type[Spider], name: str) -> bool:
     """Whether it is a method that this spider's author wrote."""
     method = getattr(kind, name, None)
     return callable(method) and method is not getattr(Spider, name, None) and not name.startswith("__")
+
+
+def logs_in(spider: Spider) -> bool:
+    """Whether its author wrote a ``login``."""
+    return _is_own(type(spider), "login")
 
 
 def check(spider: Spider, *, has_seeds: bool = False) -> None:
@@ -235,6 +263,7 @@ def _is_date(text: object) -> bool:
 _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("name", lambda name: isinstance(name, str) and bool(_NAME.fullmatch(name)), "text that can name a folder"),
     ("start", inspect.isasyncgenfunction, "`async def start(self)` that yields requests or URLs"),
+    ("login", inspect.iscoroutinefunction, "`async def login(self, session)`"),
     ("seeds", _is_list, "a list of URLs, also when there is only one"),
     ("scope", lambda scope: scope is None or isinstance(scope, Scope), "a Scope or None"),
     ("settings", lambda settings: isinstance(settings, Mapping), "a dict of settings by name"),

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.items import encode, refined
 from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
@@ -24,7 +24,7 @@ from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
-from crawler.spider import Spider, handler
+from crawler.spider import Spider, handler, page_at_work
 from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,8 @@ class Visitor:
         """A page that is tried again later, at no cost."""
         return Visit(page, token, State.PENDING, str(error), ended_at=self._clock(), due_at=error.due_at)
 
-    async def judged(self, page: Page, token: int, reply: Reply, door: PageDoor) -> Visit:
-        """The Visit of a page that was answered."""
+    async def judged(self, page: Page, token: int, reply: Reply, response: Response, door: PageDoor) -> Visit:
+        """The Visit of a page that was answered; the `response` is the reply's."""
         request = page.request
         visit = Visit(page, token, State.DONE, "", reply.status, reply.size, self._clock())
         if reply.status in REDIRECTS and reply.status not in request.statuses:
@@ -124,9 +124,6 @@ class Visitor:
         if reply.cut:
             visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
-        response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
-        )
         return await self.handled(visit, response, door)
 
     async def handled(self, visit: Visit, response: Response, door: PageDoor) -> Visit:
@@ -139,14 +136,14 @@ class Visitor:
         except FetchError as error:  # of an extra fetch that the handler left alone
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
-            visit.state, visit.reason, visit.trace = (
-                State.FAILED,
-                f"HandlerError: {escaped(str(error))}",
-                trace_of(error),
-            )
-            log.warning("%s failed on %s: %s", response.requested.handler, response.url, escaped(str(error)))
-            return visit
+            return self.broken(visit, response.requested.handler, error)
         visit.items, visit.links = items, links
+        return visit
+
+    def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
+        """The Visit of a page at which the spider's method of that name failed."""
+        visit.state, visit.reason, visit.trace = State.FAILED, f"HandlerError: {escaped(str(error))}", trace_of(error)
+        log.warning("%s failed on %s: %s", name, visit.page.request.url, escaped(str(error)))
         return visit
 
     async def failed(self, page: Page, token: int, error: FetchError) -> Visit:
@@ -226,11 +223,12 @@ class Visitor:
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link]]:
         """What a handler yields, through the pipeline and packed."""
-        slot = self._breadcrumb.enter(page.seq)
+        at_work = AtWork(self._breadcrumb, page.seq)
+        token = page_at_work.set(at_work)
         try:
-            return await self._drained(page, name, called, door)
+            return await Stepped(self._drained(page, name, called, door), at_work)
         finally:
-            self._breadcrumb.leave(slot)
+            page_at_work.reset(token)
 
     async def _drained(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None

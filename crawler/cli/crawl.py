@@ -123,7 +123,7 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
     elif job.fresh:
         _confirm_loss(crawl, yes=job.yes)
     if line is not None:
-        crawl.share_bytes(line.count_bytes)
+        crawl.supervise(os.getppid(), job.processes, line.count_bytes)
     return crawl
 
 

@@ -157,12 +157,13 @@ class Supervisor:
         if self._is_stopping:
             return
         why = f"was killed by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        if code in FINAL or (code >= 0 and self._begun is None):
+        was_inside = engine.was_inside_a_page()
+        if (code in FINAL and not was_inside) or (code >= 0 and self._begun is None):
             self._code = code
             self._stop()
             return
         self._deaths += 1
-        self._unexplained += not engine.was_inside_a_page()
+        self._unexplained += not was_inside
         if self._unexplained > MOST_DEATHS or self._deaths > MOST_BLAMED:
             self._code = 1
             self._face.say(
