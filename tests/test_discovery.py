@@ -195,6 +195,15 @@ async def test_scope(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert said.startswith(f"nothing that {site.url('/others.xml')} names is in scope, such as")
 
 
+async def test_traps(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """What looks like a trap is left out of sitemaps as it is of pages, and counted."""
+    put_up(site, "/sitemap.xml", urlset(*pages(site, "/a"), site.url("/b/b/b/b/b")))
+    crawl = await crawled(spider(site), site)
+    assert paths(crawl) == ["", "a"]
+    assert {reason: cut.links for reason, cut in crawl.counts.cuts.items()} == {"trap: repeated segment": 1}
+    assert "max_repeated_segments would let them in" in caplog.text
+
+
 async def test_depth(site: Site) -> None:
     """Pages of sitemaps are as deep as links of a seed: 1."""
     put_up(site, "/sitemap.xml", urlset(*pages(site, "/a")))
