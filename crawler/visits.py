@@ -312,7 +312,7 @@ class Visitor:
                 )  # fmt: skip
             else:
                 self._outside.add(url, 0)
-                self._cut(url, refusal, cuts)
+                self.cut(url, refusal, cuts)
 
     def _named(self, origin: str, path: str, request: Request) -> tuple[str | None, int]:
         """What a request's page is known as, where that is not its path, and its fingerprint."""
@@ -321,7 +321,7 @@ class Visitor:
         known_as = self._identity.known_as(origin, path) if request.kind == "page" else None
         return known_as, self._fingerprints.of(known_as or path, request.identity)
 
-    def _cut(self, url: str, refusal: str, cuts: dict[str, Cut]) -> None:
+    def cut(self, url: str, refusal: str, cuts: dict[str, Cut]) -> None:
         """Count a link that looks like a trap's, and say so once for a host."""
         if refusal not in SETTING_OF:
             return
@@ -337,7 +337,7 @@ class Visitor:
         if refusal is None:
             yield self.link(request, parent=page.seq)
         elif refusal in SETTING_OF:
-            self._cut(request.url, refusal, cuts)
+            self.cut(request.url, refusal, cuts)
         elif split(request.url)[0] not in self._warned:
             self._warned.add(split(request.url)[0])
             log.warning(
