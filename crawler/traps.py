@@ -26,7 +26,7 @@ class TrapLimits(Struct, frozen=True):
             return self._closer(url)
         slashes = url.count("/") - 2
         if slashes > self.max_repeated_segments or slashes > self.max_path_segments:
-            segments = url.split("/")  # scheme, nothing, host, and those of the path
+            segments = url.partition("?")[0].split("/")  # scheme, nothing, host, and those of the path
             repeated = len(segments) - len(set(segments))
             if repeated >= self.max_repeated_segments or len(segments) - 3 > self.max_path_segments:
                 return self._closer(url)

@@ -20,6 +20,7 @@ from crawler.traps import PARAMETERS, REPEATED, SEGMENTS, SETTING_OF, TrapLimits
         ("/" + "/".join(map(str, range(21))) + "/", SEGMENTS),
         ("/a/a/a/b", None),
         ("/a/a/a/a", REPEATED),
+        ("/a/a/a/a?x=1", REPEATED),
         ("/a/x/a/y/a/z/a/", REPEATED),
         ("/a/b/a/b/a/b/c", None),
         ("/a/b/a/b/a/b/a", REPEATED),
