@@ -196,7 +196,8 @@ SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
 def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
     """How far a run is, and an invocation."""
     row = db.execute(_RUN, (run,)).fetchone() or (0, 0, 0, 0, 0)
-    spent = Spent(*(db.execute(_SPENT, (invocation,)).fetchone() or ()))
+    is_old = int(db.pragma("user_version")) < 2  # one that is read only, and has neither limits nor cuts yet
+    spent = Spent() if is_old else Spent(*(db.execute(_SPENT, (invocation,)).fetchone() or ()))
     ended = dict.fromkeys(State, 0)
     reasons: dict[str, int] = {}
     for state, reason, pages in db.execute(_TALLIES, (run,)):
@@ -205,7 +206,8 @@ def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
         ended[State(state)] += pages
         name = State(state).name.lower() + (f": {reason}" if reason else "")
         reasons[name] = reasons.get(name, 0) + pages
-    cuts = {reason: Cut(links, example) for reason, links, example in db.execute(_CUTS, (run,))}
+    found = () if is_old else db.execute(_CUTS, (run,))
+    cuts = {reason: Cut(links, example) for reason, links, example in found}
     hosts, next_due_at, held = db.execute(_NEXT).fetchone() or (0, None, 0)
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
