@@ -4,11 +4,14 @@ The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
                  redirects decoding charset budget seen sitemaps
-    1 authors    html requests response spider items                     what the author of a spider touches
+                 credentials proxies cookies traps identity
+    1 authors    tree html links forms formdata requests response        what the author of a spider touches
+                 session spider items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
-    3 crawl      workbench feeder engine committer turns      one page's journey
-                 asking door downloads discovery visits handling export
-                 stats progress pressure machine job processes
+    3 crawl      workbench feeder engine committer turns                 one page's journey
+                 asking door downloads discovery visits handling
+                 logins export stats progress pressure machine
+                 job processes
     4 doors      cli demo testing simulation                             how people come in
 """
 
@@ -16,19 +19,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from crawler.credentials import Basic as Basic
+    from crawler.credentials import Bearer as Bearer
     from crawler.errors import CrawlerError as CrawlerError
     from crawler.errors import FetchError as FetchError
     from crawler.job import Crawl as Crawl
     from crawler.job import Limits as Limits
     from crawler.job import crawl as crawl
+    from crawler.links import LinkRules as LinkRules
     from crawler.models import Request as Request
     from crawler.response import Response as Response
     from crawler.scope import Scope as Scope
     from crawler.spider import Spider as Spider
 
 _HOME = {
-    "Crawl": "job", "Limits": "job", "crawl": "job", "CrawlerError": "errors", "FetchError": "errors",
-    "Request": "models", "Response": "response", "Scope": "scope", "Spider": "spider",
+    "Basic": "credentials", "Bearer": "credentials", "Crawl": "job", "Limits": "job", "crawl": "job",
+    "CrawlerError": "errors", "FetchError": "errors", "LinkRules": "links", "Request": "models", "Response": "response",
+    "Scope": "scope", "Spider": "spider",
 }  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605  # a list of strings, as it should be
 

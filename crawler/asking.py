@@ -4,9 +4,13 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
+from crawler.cookies import Cookie
+from crawler.credentials import authorization
 from crawler.engine import Engine
 from crawler.errors import ConnectionReset, LeaseLost
 from crawler.feeder import HostLane
@@ -18,7 +22,11 @@ from crawler.politeness import OVERLOADED, SHORTEST_REST
 from crawler.pressure import Pressure
 from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
+from crawler.session import Session
 from crawler.urls import Joiner
+
+logging_in: ContextVar[Session | None] = ContextVar("logging_in", default=None)
+changed_cookies: ContextVar[list[Cookie]] = ContextVar("changed_cookies")
 
 
 class Asker:
@@ -33,6 +41,7 @@ class Asker:
         self.pressure = pressure
         self.visitor = engine.visitor
         self.joiner = Joiner()
+        self.session: Session | None = None
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known
 
@@ -40,6 +49,20 @@ class Asker:
         """Nobody asks the lane's host before `until`, in epoch seconds."""
         clock = self.engine.clock
         self.engine.workbench.wait(lane, clock.monotonic() + until - clock.epoch())
+
+    def headers(self, request: Request) -> Mapping[str, str]:
+        """What is sent with a request: its own headers, the session's, its origin's credentials, the spider's."""
+        bound = authorization(request, self.engine.settings.credentials)
+        session = logging_in.get() or self.session
+        if session is not None and request.kind != "robots":
+            bound = {**bound, **session.headers_for(request, self.engine.clock.epoch())}
+        return headers_for(request, self.visitor.spider.headers, bound)
+
+    def learn(self, request: Request, lines: Sequence[str]) -> None:
+        """Keep what the Set-Cookie lines of an answer say, if there is a session; those that changed are the page's."""
+        session = logging_in.get() or self.session
+        if session is not None and request.kind != "robots":
+            changed_cookies.get([]).extend(session.jar.learn(request.url, lines, self.engine.clock.epoch()))
 
     def heed(self, lane: HostLane, reply: Reply) -> None:
         """Let the host rest at once if it is overloaded; called before the next request to it can go out."""
@@ -52,11 +75,12 @@ class Asker:
         try:
             reply = await self.fetcher.fetch(
                 request,
-                headers=headers_for(request, self.visitor.spider.headers),
+                headers=self.headers(request),
                 before_send=partial(self.sending, lane, sent),
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
+            self.learn(request, reply.headers.getall("Set-Cookie", ()))
             self.heed(lane, reply)
             return reply
         finally:

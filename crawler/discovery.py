@@ -19,7 +19,7 @@ from crawler.feeder import HostLane
 from crawler.fetch import Reply, Stream
 from crawler.models import SITEMAP_PRIORITY, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, fate
-from crawler.redirects import headers_for, hop
+from crawler.redirects import hop
 from crawler.scope import authority
 from crawler.sitemaps import Entry, Reader, since
 from crawler.urls import canonical
@@ -53,7 +53,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
         visit.reason = f"{SITEMAP}: robots.txt names others"
         visit.links = [asker.visitor.link(_request(url, 0), parent=page.seq) for url in named]
         return visit
-    own = headers_for(page.request, asker.visitor.spider.headers)
+    own = asker.headers(page.request)
     sent: list[bool] = []
     try:
         async with asker.fetcher.stream(

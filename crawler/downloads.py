@@ -12,7 +12,6 @@ from crawler.fetch import Reply
 from crawler.handling import NotNow
 from crawler.models import Page, Request, State, Visit
 from crawler.politeness import REDIRECTS
-from crawler.redirects import headers_for
 from crawler.response import File, Response
 
 
@@ -62,10 +61,11 @@ async def _stream(
 ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
     async with asker.fetcher.stream(
         request,
-        headers={**headers_for(request, asker.visitor.spider.headers), **headers},
+        headers={**asker.headers(request), **headers},
         before_send=partial(asker.sending, lane, sent),
     ) as (status, received, chunks):
         answers.append(Reply(request.url, status, received))
+        asker.learn(request, received.getall("Set-Cookie", ()))
         if status in REDIRECTS:
             raise _Elsewhere
         if status not in {200, 206, 416}:

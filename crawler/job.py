@@ -218,7 +218,7 @@ class Crawl:
             done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
             verb = "joining" if self._run.others else "resuming"
             self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
-        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth)
+        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
         visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from crawler.cookies import Cookie
+
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 else:
@@ -65,6 +67,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     retry: bool = False
     hops: tuple[str, ...] = ()
     path: str | None = None
+    by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url} to={self.handler}>"
@@ -111,7 +114,8 @@ def rank(priority: int, depth: int) -> int:
 class Link(Struct, frozen=True, array_like=True):
     """A request on its way into the journal, with all that the journal must know of it already worked out.
 
-    ``plain`` when its URL alone tells it from others.
+    ``plain`` when its URL alone tells it from others. ``known_as`` is what its fingerprint is made of, where that is
+    not its path.
     """
 
     origin: str
@@ -123,6 +127,7 @@ class Link(Struct, frozen=True, array_like=True):
     seed: bool = False
     parent: int | None = None
     plain: bool = True
+    known_as: str | None = None
 
     @property
     def moved_to(self) -> str:
@@ -194,11 +199,19 @@ class FileRecord(Struct, frozen=True):
     sha256: str
 
 
+class Cut(Struct, frozen=True):
+    """How many different links were left out for one reason, and one of them."""
+
+    links: int
+    example: str
+
+
 class Visit(Struct):
     """All that one request led to. It is committed as one, or refused as one if its token is stale.
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
-    page, or `deferred` by its host's fault, or counts as none.
+    page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
+    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``cuts`` by their reasons.
     """
 
     page: Page
@@ -220,11 +233,16 @@ class Visit(Struct):
     robots_delay: float | None = None
     ready_at: float | None = None
     delay: float | None = None
+    cookies: Sequence[Cookie] = ()
+    session: int = 0
+    canonical: str | None = None
+    cuts: Mapping[str, Cut] = {}
 
     @property
     def is_counted(self) -> bool:
         """Whether it ends one of the pages that a limit is about."""
-        ended = self.state in {State.DONE, State.GONE, State.FAILED} and not self.reason.startswith("redirected")
+        is_elsewhere = self.reason.startswith(("redirected", "canonical"))
+        ended = self.state in {State.DONE, State.GONE, State.FAILED} and not is_elsewhere
         return ended and self.page.request.is_counted
 
     @property
@@ -257,8 +275,9 @@ class Spent(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page,
-    ``held`` those that an engine works for.
+    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page.
+
+    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason.
     """
 
     pending: int = 0
@@ -274,4 +293,5 @@ class Counts(Struct, frozen=True):
     item_bytes: int = 0
     next_due_at: float | None = None
     reasons: Mapping[str, int] = {}
+    cuts: Mapping[str, Cut] = {}
     spent: Spent = Spent()

@@ -110,7 +110,7 @@ def retry_after(value: str | None, now: float) -> float | None:
 def fate(error: FetchError, page: Page, settings: Settings, now: float) -> Fate:
     """What becomes of a page whose fetch ended in `error`."""
     status = error.status if isinstance(error, HttpError) else None  # a body can break off after a 200 as well
-    if status in OVERLOADED:
+    if status in OVERLOADED or error.code == "ProxyError":  # both make the host wait, at no cost to the page
         return _overloaded(error, page, now)
     if status in GONE:
         return Fate(State.GONE)
@@ -126,7 +126,7 @@ def fate(error: FetchError, page: Page, settings: Settings, now: float) -> Fate:
 
 
 def _overloaded(error: FetchError, page: Page, now: float) -> Fate:
-    """429 and 503 are the host's trouble: it waits as a whole, and the page's tries are not touched."""
+    """The host's trouble, or that of its proxies: it waits as a whole, and the page's tries are not touched."""
     if page.deferrals >= MOST_DEFERRALS:
         return Fate(State.FAILED, charged=True)
     wait = error.retry_after if error.retry_after is not None else back_off(page.deferrals)

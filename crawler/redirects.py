@@ -15,14 +15,20 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # RFC 3986 section 3
 KEPT_ACROSS_ORIGINS = frozenset({"accept", "accept-language", "accept-encoding", "user-agent", "from"})
 
 
-def headers_for(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
-    """The spider's own headers and the request's; of the former only harmless ones once a redirect left the origin."""
+def headers_for(request: Request, own: Mapping[str, str], bound: Mapping[str, str] = {}) -> Mapping[str, str]:
+    """The spider's own headers and the request's; of the former only harmless ones once a redirect left the origin.
+
+    `bound` are those that belong to the request's origin: they go before the spider's, and after the request's.
+    """
+    if bound:
+        names = {name.lower() for name in bound}
+        own = {**{name: value for name, value in own.items() if name.lower() not in names}, **bound}
     if not own:
         return request.headers
     given = {name.lower() for name in request.headers}
     own = {name: value for name, value in own.items() if name.lower() not in given}
     if any(split(url)[0] != split(request.url)[0] for url in request.hops):
-        own = {name: value for name, value in own.items() if name.lower() in KEPT_ACROSS_ORIGINS}
+        own = {name: value for name, value in own.items() if name in bound or name.lower() in KEPT_ACROSS_ORIGINS}
     return {**own, **request.headers}
 
 
@@ -52,12 +58,27 @@ def hop(request: Request, status: int, location: str, most: int) -> Request:
     headers = request.headers
     if becomes_get:
         headers = {name: value for name, value in headers.items() if name.lower() not in OF_A_BODY}
-    if split(target)[0] != split(request.url)[0]:
-        headers = {name: value for name, value in headers.items() if name.lower() in KEPT_ACROSS_ORIGINS}
+    headers = _kept(headers, request.url, target)
     moved = replace(request, url=target, method=method, body=body, headers=headers, hops=hops)
     if request.kind == "download":  # its path was promised for the URL that was asked first
         return replace(moved, key=f"download of {hops[0]}")
     if request.kind == "page" and (request.identity or request.data is not None):
-        asked = f"{request.identity} {request.url}"
-        return replace(moved, key=f"hop of {blake2b(asked.encode(), digest_size=16).hexdigest()}")
+        return separate(moved, f"{request.identity} {request.url}")
     return moved
+
+
+def in_place_of(request: Request, target: str) -> Request:
+    """The request for the URL that a page gives as its own. It is a link: redirects are counted from there on."""
+    headers = _kept(request.headers, request.url, target)
+    return replace(request, url=target, headers=headers, hops=(), by_canonical=True)
+
+
+def separate(request: Request, asked: str) -> Request:
+    """The request told apart from all others of its URL but those that `asked` has led to."""
+    return replace(request, key=f"hop of {blake2b(asked.encode(), digest_size=16).hexdigest()}")
+
+
+def _kept(headers: dict[str, str], url: str, target: str) -> dict[str, str]:
+    if split(target)[0] == split(url)[0]:
+        return headers
+    return {name: value for name, value in headers.items() if name.lower() in KEPT_ACROSS_ORIGINS}

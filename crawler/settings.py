@@ -14,14 +14,22 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from crawler.credentials import Credential, by_origin
 from crawler.errors import ConfigError
+from crawler.proxies import Proxy, by_pattern
+from crawler.traps import TrapLimits
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+SECRET = {"credentials", "proxies"}  # not repeated in messages
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+SESSION_PARAMETERS = (  # of PHP, Java, ASP, ColdFusion, osCommerce and Zen Cart; "sid" is too often an article's number
+    "PHPSESSID", "jsessionid", "ASPSESSIONID*", "CFID", "CFTOKEN", "osCsid", "zenid", "sessionid", "session_id",
+)  # fmt: skip
 
 LONGEST = 10 * 366 * 86_400.0  # ten years: longer is a slip, and infinity is no date
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST, extra={"unit": "s"})]
@@ -36,6 +44,8 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     delay: Seconds | None = None
     concurrency_per_host: Count | None = None
+    drop_parameters: tuple[str, ...] | None = None
+    sort_query: bool | None = None
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -44,8 +54,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     delay: Annotated[Seconds, Meta(description="pause between two requests to one host")] = 1.0
     concurrency_per_host: Annotated[Count, Meta(description="requests in flight to one host")] = 1
     concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
-    hosts: Annotated[dict[str, HostSettings], Meta(description="delay and concurrency_per_host by host pattern")] = {}
+    hosts: Annotated[dict[str, HostSettings], Meta(description="some of the settings by host pattern, see above")] = {}
     obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
+    obey_rel_nofollow: Annotated[bool, Meta(description="follow no link that is marked rel=nofollow")] = False
     max_crawl_delay: Annotated[Seconds, Meta(description="a host that asks for a longer Crawl-delay is parked")] = 60.0
     user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
     contact: Annotated[str, Meta(description="address or page of the operator, added to the User-Agent")] = ""
@@ -64,9 +75,35 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_depth: Annotated[
         Annotated[int, Meta(ge=0)] | None, Meta(description="links further from a seed are skipped")
     ] = None
+    max_path_segments: Annotated[Count, Meta(description="links with more segments in their path are traps")] = 20
+    max_repeated_segments: Annotated[
+        Count, Meta(description="links with one and the same segment more often are traps")
+    ] = 3
+    max_query_parameters: Annotated[Count, Meta(description="links with more parameters in their query are traps")] = 10
+    drop_parameters: Annotated[
+        tuple[str, ...], Meta(description="parameters (* and ? are wildcards) that make no other page: session ids")
+    ] = SESSION_PARAMETERS
+    sort_query: Annotated[bool, Meta(description="the order of a query's parameters makes no other page")] = False
+    canonical_identity: Annotated[
+        bool, Meta(description="a page that names another URL as its canonical one is not handled: that one is")
+    ] = False
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
+    credentials: Annotated[
+        dict[str, Credential], Meta(description="who we are to an origin: user and password, or token")
+    ] = {}
+    proxies: Annotated[
+        dict[str, list[Proxy]], Meta(description="host pattern to the proxies it is asked by in turn")
+    ] = {}
+    ca_file: Annotated[str, Meta(description="PEM file of further authorities whose certificates are trusted")] = ""
+    client_certificates: Annotated[
+        dict[str, str], Meta(description="host pattern to the PEM file of our own certificate and key")
+    ] = {}
+    address_family: Annotated[
+        Literal["any", "ipv4", "ipv6"], Meta(description="by which addresses hosts are reached")
+    ] = "any"
+    local_address: Annotated[str, Meta(description="IP address of this machine that connections come from")] = ""
     resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
     cache_for: Annotated[Seconds, Meta(description="how long replies are kept while a spider is written; 0: none")] = (
         0.0
@@ -109,6 +146,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         """The name looked up in robots.txt: the User-Agent up to its first ``/`` or space (RFC 9309 section 2.2.1)."""
         return re.split(r"[/ ]", self.user_agent, maxsplit=1)[0] or "crawler"
 
+    @property
+    def trap_limits(self) -> TrapLimits:
+        """The limits of what a link may look like."""
+        return TrapLimits(self.max_path_segments, self.max_repeated_segments, self.max_query_parameters)
+
     def for_host(self, origin: str, host: str) -> "HostSettings":
         """The first pattern of ``hosts`` that matches the host's name or its origin; nothing set if none does."""
         for pattern, chosen in self.hosts.items():
@@ -150,7 +192,8 @@ def _checked(name: str, value: object, source: str) -> object:
     try:
         return msgspec.convert(_from_text(name, value), field_type, strict=False)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(f"setting {name}={value!r} in {source}: {error}{_choices(name)}") from None
+        shown = "…" if name in SECRET else repr(value)
+        raise ConfigError(f"setting {name}={shown} in {source}: {error}{_choices(name)}") from None
 
 
 def _choices(name: str) -> str:
@@ -160,8 +203,8 @@ def _choices(name: str) -> str:
 
 
 def _from_text(name: str, value: object) -> object:
-    if name == "hosts" and isinstance(value, Mapping):
-        return {pattern: _host_from_text(chosen) for pattern, chosen in value.items()}
+    if (tables := _TABLES.get(name)) and isinstance(value, str | Mapping):
+        return tables(value)
     if not isinstance(value, str):
         return value
     if value == "null" and FIELDS[name].default is None:
@@ -173,6 +216,12 @@ def _from_text(name: str, value: object) -> object:
     inner = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
     reader = _TYPES.get(type(inner))
     return reader(value) if reader else value
+
+
+def _hosts(value: str | Mapping[str, object]) -> object:
+    return (
+        {pattern: _host_from_text(chosen) for pattern, chosen in value.items()} if isinstance(value, Mapping) else value
+    )
 
 
 def _host_from_text(chosen: object) -> object:
@@ -187,6 +236,16 @@ def _pairs(parts: Iterable[str]) -> Iterable[tuple[str, str]]:
         if not equals:
             raise ValueError(f"expected name=value, got {part!r}")
         yield name.strip(), value.strip()
+
+
+def _by_name(value: str | Mapping[str, object]) -> Mapping[str, object]:
+    """A table, or pairs that may be secret, so that a message must not have them."""
+    if not isinstance(value, str):
+        return value
+    parts = [part for part in value.split(",") if part.strip()]
+    if not all("=" in part for part in parts):
+        raise ValueError("expected name=value, with commas between; a comma within a value takes a TOML table")
+    return dict(_pairs(parts))
 
 
 def parse_size(text: str) -> int:
@@ -211,6 +270,12 @@ def parse_duration(text: str) -> float:
 _UNITS: dict[str, Callable[[str], object]] = {"bytes": parse_size, "s": parse_duration}
 _TYPES: dict[type, Callable[[str], object]] = {
     msgspec.inspect.ListType: lambda text: [part.strip() for part in text.split(",") if part.strip()],
+    msgspec.inspect.VarTupleType: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
     msgspec.inspect.DictType: lambda text: dict(_pairs(text.split(","))),
     msgspec.inspect.BoolType: lambda text: _BOOLEANS.get(text.lower(), text),
+}
+_TABLES: dict[str, Callable[[str | Mapping[str, object]], object]] = {
+    "hosts": _hosts,
+    "credentials": lambda value: by_origin(_by_name(value)),
+    "proxies": lambda value: by_pattern(_by_name(value)),
 }

@@ -38,6 +38,7 @@ from crawler.models import Request
 from crawler.requests import Headers, Options, described, resolved
 from crawler.response import Response
 from crawler.scope import Scope
+from crawler.session import Session
 from crawler.sitemaps import since
 from crawler.urls import canonical
 
@@ -129,6 +130,20 @@ class Spider:
         """The handler of the seeds, and of all requests that name no other."""
         raise HandlerError(f"{type(self).__name__} has no method parse, the handler of {response.url}")
 
+    async def login(self, session: Session) -> None:
+        """Log in, by ``await session.get(url)``, ``.post(url, form=…)`` and ``.submit(response.form(…))``.
+
+        Unless it is overridden nobody logs in, and no cookies are kept. It is called before the first page is asked,
+        and when `logged_out` says so; the session outlives the process.
+        """
+
+    def logged_out(self, response: Response) -> bool:  # noqa: ARG002  # for authors
+        """Whether an answer is one to somebody who is not logged in; asked of every page of a spider with `login`.
+
+        A redirect is asked about too: its ``status`` is 302 or so, and its ``url`` where it leads.
+        """
+        return False
+
     def request(self, url: str, **options: Unpack[Options]) -> Request:
         """A request for an absolute URL, for `start` and ``seeds``; raises `HandlerError` if it is none."""
         return replace(described(options), url=resolved(url))
@@ -191,6 +206,11 @@ def _is_own(kind: type[Spider], name: str) -> bool:
     return callable(method) and method is not getattr(Spider, name, None) and not name.startswith("__")
 
 
+def logs_in(spider: Spider) -> bool:
+    """Whether its author wrote a ``login``."""
+    return _is_own(type(spider), "login")
+
+
 def check(spider: Spider, *, has_seeds: bool = False) -> None:
     """Raise a `ConfigError` for what cannot work about a spider: which attribute, what it is, and what it takes.
 
@@ -243,6 +263,7 @@ def _is_date(text: object) -> bool:
 _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("name", lambda name: isinstance(name, str) and bool(_NAME.fullmatch(name)), "text that can name a folder"),
     ("start", inspect.isasyncgenfunction, "`async def start(self)` that yields requests or URLs"),
+    ("login", inspect.iscoroutinefunction, "`async def login(self, session)`"),
     ("seeds", _is_list, "a list of URLs, also when there is only one"),
     ("scope", lambda scope: scope is None or isinstance(scope, Scope), "a Scope or None"),
     ("settings", lambda settings: isinstance(settings, Mapping), "a dict of settings by name"),

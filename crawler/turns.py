@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
-from crawler.asking import Asker
+from crawler.asking import Asker, changed_cookies
+from crawler.cookies import Cookie
 from crawler.discovery import listed, sitemap, unread
 from crawler.door import Door, unreachable
 from crawler.downloads import download
@@ -14,9 +15,11 @@ from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow, failure_of, trace_of
+from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
 from crawler.redirects import hop
+from crawler.response import Response
 from crawler.urls import canonical, split
 from crawler.visits import header
 
@@ -34,9 +37,18 @@ class Turns:
         self._asker = asker
         self._engine = asker.engine
         self._visitor = asker.visitor
+        self._logins = Logins(asker)
 
     async def visit(self, lane: HostLane, page: Page) -> Visit:
         """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
+        version, changed = self._logins.version, list[Cookie]()
+        changed_cookies.set(changed)
+        must_wait = page.request.is_counted and not self._logins.is_ready
+        visit = await (self._logged_in(lane, page) if must_wait else self._visit(lane, page))
+        visit.cookies, visit.session = changed, version
+        return visit
+
+    async def _visit(self, lane: HostLane, page: Page) -> Visit:
         robots = lane.robots
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
@@ -57,8 +69,7 @@ class Turns:
             elif kind == "robots":
                 visit = self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
-                reply = await self._asker.ask(lane, page.request)
-                visit = await self._visitor.judged(page, lane.token, reply, Door(self._asker))
+                visit = await self._page(lane, page)
         except NotNow as error:
             return self._visitor.put_off(page, lane.token, error)
         except (StoreUnavailable, MemoryError) as error:
@@ -68,6 +79,30 @@ class Turns:
         if visit.ready_at is not None:
             self._asker.hold_back(lane, visit.ready_at)
         return visit
+
+    async def _page(self, lane: HostLane, page: Page) -> Visit:
+        version, request, door = self._logins.version, page.request, Door(self._asker)
+        reply = await self._asker.ask(lane, request)
+        response = Response(
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
+        )
+        try:
+            is_out = self._logins.says_out(request, reply, response)
+        except HandlerError as error:
+            visit = Visit(page, lane.token, State.FAILED, "", reply.status, reply.size, self._engine.clock.epoch())
+            return self._visitor.broken(visit, "logged_out", error)
+        if is_out:
+            return await self._logins.returned(page, lane.token, version)
+        return await self._visitor.judged(page, lane.token, reply, response, door)
+
+    async def _logged_in(self, lane: HostLane, page: Page) -> Visit:
+        """A page goes back, to be asked when the session stands for which it has waited here."""
+        self._asker.free(lane, was_sent=False)
+        try:
+            await self._logins.wait()
+        except NotNow as error:
+            return self._visitor.put_off(page, lane.token, error)
+        return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch(), "logged in"))
 
     async def _failed(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
         if page.request.kind == "robots":

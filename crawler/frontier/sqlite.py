@@ -9,11 +9,11 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import apsw
 import msgspec
@@ -33,12 +33,16 @@ from crawler.frontier import (
     Seeds,
     Want,
     checks,
+    circles,
     queries,
+    rows,
 )
 from crawler.frontier.engines import Engines, clock_of
 from crawler.frontier.liveness import EngineLock
+from crawler.frontier.schema import OF_A_JOB
+from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
-from crawler.models import Counts, Item, Json, Lease, Link, Page, RobotsRecord, State, StoredItem, Visit, rank, unpacked
+from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -78,6 +82,7 @@ class SqliteFrontier:
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay, supervisor)
+        self.sessions = Sessions(self._journal, self._engines)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
         self._seeds_version: object = None
@@ -138,7 +143,7 @@ class SqliteFrontier:
     async def close(self) -> None:
         self._journal.patience = 0.0
         try:
-            await self._journal.do(self._leave)
+            await self._journal.do(self._engines.bury, self._engines.id)
         except (StorageFull, StoreUnavailable) as error:  # whoever comes next finds that nobody holds this one's lock
             log.debug("the journal was left without a word: %s", error)
         finally:
@@ -169,7 +174,7 @@ class SqliteFrontier:
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in ("items", "events", "sinks", "files", "invocations") if ended else ():
+        for table in ("items", "events", "sinks", "files", "invocations", "cuts") if ended else ():
             forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
@@ -193,19 +198,17 @@ class SqliteFrontier:
     def _forget(self) -> None:
         if self._engines.others:
             raise ConfigError("the job is running: stop it before you start it over with --fresh")
-        for table in ("job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "files", "events"):
-            self._journal.execute(f"DELETE FROM {table}")  # noqa: S608  # the names stand in the line above
-
-    def _leave(self) -> None:
-        self._engines.bury(self._engines.id)
+        for table in OF_A_JOB:
+            self._journal.execute(f"DELETE FROM {table}")  # noqa: S608  # the names are our own
 
     # -- pages
 
-    def _host_ids(self, origins: Iterable[str]) -> dict[str, int]:
+    def _host_ids(self, origins: Collection[str]) -> dict[str, int]:
         unknown = [origin for origin in origins if origin not in self._hosts]
         if unknown:
             if len(self._hosts) > 100_000:
                 self._hosts.clear()
+                unknown = list(origins)
             self._journal.rows("INSERT OR IGNORE INTO hosts(origin) SELECT value FROM jsonb_each(?)", unknown)
             listed = (_encode(unknown).decode(),)
             self._hosts.update(_decode(cast("str", self._journal.value(queries.HOST_IDS, listed)), type=dict[str, int]))
@@ -215,15 +218,15 @@ class SqliteFrontier:
         if not links or self._is_over():
             return {}
         ids = self._host_ids(dict.fromkeys(link.origin for link in links))
-        rows = [self._row(ids, link) for link in links]
+        found = [rows.of_link(link, ids[link.origin], self._run) for link in links]
         if seeds := [link for link in links if link.seed]:
             self._sow(seeds, ids)
         last = cast("int", self._journal.value("SELECT coalesce(max(seq), 0) FROM pages"))
-        added = self._journal.rows(queries.INSERT_PAGES, rows)
+        added = self._journal.rows(queries.INSERT_PAGES, found)
         best = {}
-        if added < len(rows):
-            added += (known := self._meet(rows))
-            best = {cast("int", row[0]): cast("int", row[3]) for row in rows} if known else {}
+        if added < len(found):
+            added += (known := self._meet(found))
+            best = {cast("int", row[0]): cast("int", row[3]) for row in found} if known else {}
         if added:
             best |= dict(cast("list[tuple[int, int]]", self._journal.json(queries.BEST_NEW, (last,))))
             self._journal.rows(queries.HOSTS_DUE, best)
@@ -240,19 +243,15 @@ class SqliteFrontier:
             version = self._journal.value(queries.ONE_MORE_SEED)
             self._seeds_version = version if knew_all else self._seeds_version
 
-    def _row(self, ids: Mapping[str, int], link: Link) -> list[object]:
-        host, place = ids[link.origin], rank(link.priority, link.depth)
-        return [host, link.fingerprint, link.path, place, link.parent, link.rest, self._run]
-
-    def _meet(self, rows: list[list[object]]) -> int:
+    def _meet(self, found: list[list[object]]) -> int:
         """Deal with fingerprints that were there before: pages of older runs, pages found nearer, true collisions."""
-        listed = (_encode(rows).decode(),)
+        listed = (_encode(found).decode(),)
         revived = self._journal.change(queries.REVIVE, listed)
         if nearer := self._journal.change(queries.REVIVE_NEARER, listed):
             self._journal.rows(queries.TALLY, [(self._run, State.SKIPPED, "depth", -nearer)])
         self._journal.execute(queries.NEARER, listed)
         for index in cast("list[int]", self._journal.json(queries.COLLISIONS, listed)):
-            moved = [[rows[index][0], cast("int", rows[index][1]) + 1, *rows[index][2:]]]
+            moved = [[found[index][0], cast("int", found[index][1]) + 1, *found[index][2:]]]
             revived += self._journal.rows(queries.INSERT_PAGES, moved) or self._meet(moved)
         return revived + nearer
 
@@ -286,13 +285,13 @@ class SqliteFrontier:
     ) -> Iterator[Lease]:
         bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots = cast("_LeasedRow", tuple(row))
+            host, origin, token, ready_at, found, robots = cast("rows.LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
-            pages = [_page(host, origin, page) for page in wanted[:more]]
+            pages = [rows.page(host, origin, page) for page in wanted[:more]]
             yield Lease(
-                host, origin, token, ready_at, pages, len(found) < limit and len(wanted) <= more, _robots(robots)
+                host, origin, token, ready_at, pages, len(found) < limit and len(wanted) <= more, rows.robots(robots)
             )
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
@@ -306,11 +305,14 @@ class SqliteFrontier:
         accepted = [visit for i, visit in enumerate(visits) if i not in left_out] if left_out else visits
         item_bytes = self._end(accepted)
         self._store(accepted)
+        self.sessions.change(accepted, self._clock())
         best = self._add([link for visit in accepted for link in visit.links])
+        if any(map(circles.is_elsewhere, accepted)) and not self._is_over():
+            best |= circles.broken(self._journal, self._run, accepted, self._hosts)
         return Committed(refused, excess, best, self._engines.spend(accepted) or bool(excess), item_bytes)
 
     def _end(self, visits: Sequence[Visit]) -> int:
-        ended = [_ending(visit) for visit in visits]
+        ended = [rows.of_ending(visit) for visit in visits]
         changed = self._journal.rows(queries.END_PAGES, ended)
         assert changed == len(ended), f"{len(ended) - changed} of {len(ended)} pages were not pending"
         finished = [visit for visit in visits if visit.state != State.PENDING]
@@ -335,6 +337,8 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_FILES, files)
         events = [(run, v.ended_at, v.page.seq, v.reason.partition(": ")[0], v.trace) for v in visits if v.trace]
         self._journal.rows(queries.INSERT_EVENTS, events)
+        cuts = [(run, v.page.host, why, cut.links, cut.example) for v in visits for why, cut in v.cuts.items()]
+        self._journal.rows(queries.INSERT_CUTS, cuts)
         facts = [(v.page.host, v.ready_at, v.delay) for v in visits if v.ready_at is not None or v.delay is not None]
         self._journal.rows(queries.HOST_FACTS, facts)
         for visit in visits:
@@ -374,26 +378,3 @@ class SqliteFrontier:
 
     def _counts(self) -> Counts:
         return queries.counts(self._journal.db, self._run, self._engines.invocation or 0)
-
-
-def _ending(visit: Visit) -> tuple[object, ...]:
-    facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(visit.deferred))
-
-
-def _page(host: int, origin: str, row: "_PageRow") -> Page:
-    seq, path, place, attempts, deferrals, parent, rest, deaths = row
-    request = unpacked(origin + path, place & 0xFFFF_FFFF, -(place >> 32), rest)
-    return Page(seq, host, request, attempts, deferrals, place, parent, deaths)
-
-
-def _robots(row: "_RobotsRow | None") -> RobotsRecord | None:
-    if row is None:
-        return None
-    status, body, fetched_at, expires_at = row
-    return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
-
-
-_PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
-_RobotsRow: TypeAlias = tuple[int, str, float, float]
-_LeasedRow: TypeAlias = tuple[int, str, int, float, list[_PageRow], _RobotsRow | None]
