@@ -275,8 +275,9 @@ class Spent(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page, ``held`` those
-    that an engine works for; ``cuts``: links left out, by reason.
+    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page.
+
+    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason.
     """
 
     pending: int = 0
