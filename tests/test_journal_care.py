@@ -348,7 +348,7 @@ async def begin_and_lease(journal: Path) -> tuple[float, list[Lease]]:
 
 
 @pytest.mark.parametrize(
-    ("pages", "limit"), [(100_000, 0.25), pytest.param(1_000_000, 1.5, marks=pytest.mark.full)], ids=str
+    ("pages", "limit"), [(100_000, 0.5), pytest.param(1_000_000, 1.5, marks=pytest.mark.full)], ids=str
 )
 @pytest.mark.parametrize("hosts", [4000, 1])
 @pytest.mark.timeout(300)

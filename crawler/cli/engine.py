@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 
 from crawler.cli.app import run
+from crawler.processes import Left
 from crawler.processes.child import LINE, Line
 
 
 def main(words: Sequence[str]) -> int:
     """Run ``crawler crawl`` as one engine; the last word is the descriptor of the line."""
-    LINE.set(Line(int(words[-1])))
-    return run(words[:-1])
+    line = Line(int(words[-1]))
+    LINE.set(line)
+    code = run(words[:-1])
+    line.tell(Left())
+    return code

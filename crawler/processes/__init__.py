@@ -61,7 +61,11 @@ class Ended(Struct, frozen=True, tag=True):
     summary: Summary
 
 
-Message: TypeAlias = Begun | Beat | Said | Ended
+class Left(Struct, frozen=True, tag=True):
+    """The engine leaves of its own accord: its exit code is the command's own word, not a handler's."""
+
+
+Message: TypeAlias = Begun | Beat | Said | Ended | Left
 
 
 def encoded(message: Message | Role) -> bytes:
@@ -71,7 +75,7 @@ def encoded(message: Message | Role) -> bytes:
 
 def decoded(line: bytes) -> Message:
     """The message of a line."""
-    return cast("Message", msgspec.json.decode(line, type=Begun | Beat | Said | Ended, dec_hook=_path))
+    return cast("Message", msgspec.json.decode(line, type=Begun | Beat | Said | Ended | Left, dec_hook=_path))
 
 
 def _path(kind: type, value: object) -> object:

@@ -1,5 +1,6 @@
 """An engine's process, as its supervisor has it."""
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -25,13 +26,14 @@ class EngineProcess:
         self.progress: Progress | None = None
         self.breadcrumb: Path | None = None
         self.received = 0
-        self.has_ended = self.is_silent = False
+        self.has_ended = self.has_left = self.is_silent = False
         self.heard_at = time.monotonic()
         self._socket, theirs = socket.socketpair()
         with theirs, _sigint_held_back():
             descriptors = (theirs.fileno(), role.bytes_file)
             self._process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=descriptors)  # noqa: S603  # ours
-        self._socket.sendall(encoded(role))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead already, as `poll` will tell
+            self._socket.sendall(encoded(role))
         self._socket.setblocking(False)
         self._received = b""
 

@@ -16,7 +16,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from crawler.frontier.liveness import wipe
-from crawler.processes import Beat, Begun, Ended, Message, Role, Said
+from crawler.processes import Beat, Begun, Ended, Left, Message, Role, Said
 from crawler.processes.engine import EngineProcess
 from crawler.progress import Progress, Summary, merged
 
@@ -132,6 +132,8 @@ class Supervisor:
                 ended = counts.done + counts.gone + counts.skipped + counts.failed
                 if ended > self._ended_pages:
                     self._ended_pages, self._deaths, self._unexplained = ended, 0, 0
+            case Left():
+                engine.has_left = True
             case Ended(summary):
                 engine.has_ended, engine.received = True, summary.bytes
                 self._end(summary)
@@ -160,7 +162,7 @@ class Supervisor:
             return
         why = f"was killed by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
         was_inside = engine.was_inside_a_page()
-        if (code in FINAL and not was_inside) or (code >= 0 and self._begun is None):
+        if (code in FINAL and engine.has_left) or (code >= 0 and self._begun is None):
             self._code = code
             self._stop()
             return
