@@ -5,13 +5,15 @@ import contextlib
 import io
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from aiohttp import web
 
-from crawler import Limits
+from crawler import Crawl
 from crawler.__main__ import main
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.testing import Site
@@ -34,11 +36,28 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
     with Site.in_thread() as site:
         bookstall.put_up(site, books=BOOKS)
         asyncio.run(bookstall.going_on(jobs / "whole", site).run())
-        asyncio.run(bookstall.going_on(jobs / "stall", site, limits=Limits(max_pages=BOOKS // 2)).run())
-        while not (jobs / "stall" / "files" / "objects").exists():  # a download yields to the pages of its host
-            summary = asyncio.run(bookstall.going_on(jobs / "stall", site, limits=Limits(max_pages=1)).run())
-            assert summary.outcome != "finished"
+        crawl = bookstall.going_on(jobs / "stall", site, concurrency_per_host=2)
+        asyncio.run(until_downloaded(crawl, site, jobs / "stall"))
         yield Stopped(jobs / "stall", site, lines(jobs / "whole"))
+
+
+async def until_downloaded(crawl: Crawl, site: Site, folder: Path) -> None:
+    """Stop `crawl` when it has downloaded; the last shelf answers after that, so that its books are left to do."""
+    downloaded = threading.Event()
+
+    async def last_shelf(_request: web.Request) -> web.Response:
+        await asyncio.to_thread(downloaded.wait)
+        books = (f'<a class="book" href="/book/{BOOKS - 10 + n}">book</a>' for n in range(10))
+        return web.Response(text="".join(books), content_type="text/html")
+
+    site.answer(f"/shelf/{BOOKS // 10 - 1}", last_shelf, times=1)
+    async with crawl:
+        while not (folder / "files" / "objects").exists():
+            await asyncio.sleep(0.01)
+        crawl.stop()
+        downloaded.set()
+        summary = await crawl.ended()
+    assert summary.outcome != "finished"
 
 
 @pytest.fixture
