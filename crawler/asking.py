@@ -4,21 +4,25 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
+import logging
 from functools import partial
 from pathlib import Path
 
+from crawler.circuit import is_hopeless, noted, packed, retried
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset, LeaseLost
+from crawler.errors import ConnectionReset, FetchError, LeaseLost
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
 from crawler.handling import NotNow
-from crawler.models import Request
-from crawler.politeness import OVERLOADED, SHORTEST_REST
+from crawler.models import Request, State, Visit
+from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host, is_trouble
 from crawler.pressure import Pressure
 from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
 from crawler.urls import Joiner
+
+log = logging.getLogger(__name__)
 
 
 class Asker:
@@ -43,6 +47,16 @@ class Asker:
 
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
+        began_at = self.engine.clock.epoch()
+        try:
+            reply = await self._answer(lane, request)
+        except FetchError as error:
+            self.note(lane, request, began_at, failed=is_of_host(error))
+            raise
+        self.note(lane, request, began_at, failed=is_trouble(reply.status))
+        return reply
+
+    async def _answer(self, lane: HostLane, request: Request) -> Reply:
         sent: list[bool] = []
         try:
             reply = await self.fetcher.fetch(
@@ -58,6 +72,35 @@ class Asker:
             return reply
         finally:
             self.free(lane, was_sent=bool(sent))
+
+    def note(self, lane: HostLane, request: Request, began_at: float, *, failed: bool) -> None:
+        """Have the host's circuit know how a request ended, and the host left alone if it is open now."""
+        if request.kind == "robots":  # its host waits for it with a patience of its own
+            return
+        now = self.engine.clock.epoch()
+        before, lane.circuit = lane.circuit, noted(lane.circuit, failed=failed, began_at=began_at, now=now)
+        if lane.circuit.until > before.until:
+            self.hold_back(lane, lane.circuit.until)
+            rest = lane.circuit.until - now
+            log.warning("%s fails: it is left alone for %g s, then asked for one page", lane.origin, rest)
+            if is_hopeless(lane.circuit, self.engine.settings.circuit_patience, now):
+                lane.is_parked, lane.not_before = True, now + PARKED_FOR
+                log.warning("%s has failed for %.0f s: parked", lane.origin, now - lane.circuit.opened_at)
+        elif before.is_open and not lane.circuit.is_open:
+            log.info("%s answers again", lane.origin)
+
+    def settle(self, lane: HostLane, visit: Visit) -> None:
+        """Make what is known of the host part of a visit, and have the host wait as long as the visit says."""
+        if visit.state == State.PENDING and visit.charged:
+            lane.circuit = retried(lane.circuit, visit.ended_at)
+        if lane.circuit.is_open:
+            visit.ready_at = max(visit.ready_at or 0.0, lane.circuit.until)
+            if visit.state == State.PENDING:  # the next probe is another page, if there is one
+                visit.due_at = max(visit.due_at, lane.circuit.until + 1.0)
+        if lane.circuit.is_open or lane.is_circuit_stored:
+            visit.circuit, lane.is_circuit_stored = packed(lane.circuit), lane.circuit.is_open
+        if visit.ready_at is not None:
+            self.hold_back(lane, visit.ready_at)
 
     def sending(self, lane: HostLane, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""

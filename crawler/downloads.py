@@ -6,12 +6,12 @@ from functools import partial
 
 from crawler.asking import Asker
 from crawler.door import LONGEST_QUEUE, Door
-from crawler.errors import HttpError, StorageFull, StoreUnavailable
+from crawler.errors import FetchError, HttpError, StorageFull, StoreUnavailable
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow
 from crawler.models import Page, Request, State, Visit
-from crawler.politeness import REDIRECTS
+from crawler.politeness import REDIRECTS, is_of_host
 from crawler.redirects import headers_for
 from crawler.response import File, Response
 
@@ -21,6 +21,7 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     request = page.request
     answers: list[Reply] = []
     sent: list[bool] = []
+    began_at = asker.engine.clock.epoch()
     try:
         record = await asker.files.receive(
             request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
@@ -33,11 +34,16 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     except StorageFull as error:  # no fault of the page's: what there is of it stays, and it waits for room
         wait = asker.pressure.no_room(error, asker.engine.clock.monotonic())
         raise NotNow(asker.engine.clock.epoch() + wait, str(error)) from error
+    except FetchError as error:
+        asker.note(lane, request, began_at, failed=is_of_host(error))
+        raise
     except _Elsewhere:
+        asker.note(lane, request, began_at, failed=False)
         return await asker.visitor.redirected(page, lane.token, answers[-1])
     finally:
         asker.downloads.pop(request.url, None)
         asker.free(lane, was_sent=bool(sent))
+    asker.note(lane, request, began_at, failed=False)
     asker.pressure.room()
     visit = Visit(page, lane.token, State.DONE, "", answers[-1].status, ended_at=asker.engine.clock.epoch())
     visit.size, visit.file = record.size, record

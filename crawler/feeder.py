@@ -4,10 +4,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from crawler import circuit
 from crawler.budget import Budget
 from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.models import Clock, Lease, Link, RobotsRecord
-from crawler.politeness import pace, verdict
+from crawler.politeness import PARKED_FOR, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
 from crawler.workbench import Lane, Workbench, batch_at
@@ -15,7 +16,6 @@ from crawler.workbench import Lane, Workbench, batch_at
 log = logging.getLogger(__name__)
 
 HORIZON = 10.0  # a host that may not be asked within it is left to others
-PARKED_FOR = 86_400.0
 ROBOTS_WAIT = 20.0  # until a host is looked at again whose robots.txt lies on another one
 START = "start://seeds"  # the host of `start()`, which has neither robots.txt nor pace
 
@@ -104,6 +104,8 @@ class Feeder:
         if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
             ready_at += max(0.0, chosen.delay - self._settings.delay)
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
+        lane.circuit = circuit.unpacked(lease.circuit)
+        lane.is_circuit_stored = lane.circuit.is_open
         lane.sent_at = ready_at - chosen.delay  # by whoever had it before, from which a longer delay counts as well
         if lease.robots is not None:
             lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)
@@ -157,6 +159,7 @@ class Feeder:
         for lane in self._workbench.lanes.values():
             lane.not_before += step if lane.not_before else 0.0
             lane.robots_at += step
+            lane.circuit = circuit.moved(lane.circuit, step)
             lane.robots_until += step
 
     async def give_back(self, lanes: list[HostLane]) -> None:
@@ -167,7 +170,10 @@ class Feeder:
             self._workbench.close(lane)
         ahead = self._clock.epoch() - self._clock.monotonic()
         await self._frontier.release(
-            [Parting(lane.host, lane.token, lane.ready_at + ahead, lane.not_before) for lane in lanes]
+            [
+                Parting(lane.host, lane.token, lane.ready_at + ahead, lane.not_before, circuit.packed(lane.circuit))
+                for lane in lanes
+            ]
         )
 
 

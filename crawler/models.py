@@ -144,7 +144,7 @@ class Page(Struct):
 
 
 class Lease(Struct):
-    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds."""
+    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed."""
 
     host: int
     origin: str
@@ -153,6 +153,7 @@ class Lease(Struct):
     pages: list[Page]
     complete: bool
     robots: "RobotsRecord | None" = None
+    circuit: str = ""
 
 
 class RobotsRecord(Struct, frozen=True):
@@ -215,6 +216,7 @@ class Visit(Struct):
     robots_delay: float | None = None
     ready_at: float | None = None
     delay: float | None = None
+    circuit: str | None = None
 
     @property
     def is_counted(self) -> bool:

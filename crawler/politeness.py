@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 
+from crawler.circuit import CLOSED, Circuit, is_hopeless, retry_rest
 from crawler.errors import FetchError, HttpError
 from crawler.models import Page, RobotsRecord, State
 from crawler.robots import ALLOW_ALL, Robots, parse
@@ -20,7 +21,9 @@ ROBOTS_LONGEST_WAIT = 1800.0
 ROBOTS_TRIES = 34  # with the waits above, some twelve hours (RFC 9309 section 2.3.1.4 leaves the time to us)
 ROBOTS_TRIES_UNCONNECTED = 5  # nobody answers at that address at all: half a minute is enough to be sure
 ROBOTS_LIFETIME = 86_400.0  # RFC 9309 section 2.4
-MOST_DEFERRALS = 30  # of one page by 429 and 503, some twenty minutes without Retry-After
+FREE_DEFERRALS = 6  # of one page by 429 and 503, before it may be its own fault
+LONGEST_DEFERRAL = 300.0
+PARKED_FOR = 86_400.0
 SHORTEST_REST = 1.0
 
 GONE = frozenset({404, 410})
@@ -48,6 +51,7 @@ RETRIES: Mapping[str, Rule] = {
     "ReadTimeout": Rule(of_host=True),
     "ConnectionReset": Rule(of_host=True),
     "DnsError": Rule(of_host=True),
+    "TlsError": Rule(tries=0, of_host=True),
     "TruncatedBody": Rule(),
     "HttpError": Rule(),
     "ProtocolError": Rule(tries=1),
@@ -107,11 +111,21 @@ def retry_after(value: str | None, now: float) -> float | None:
     return wait if wait > 0 else None
 
 
-def fate(error: FetchError, page: Page, settings: Settings, now: float) -> Fate:
-    """What becomes of a page whose fetch ended in `error`."""
+def is_of_host(error: FetchError) -> bool:
+    """Whether a failure is the host's rather than the page's: nobody answers, or only to say that all is not well."""
+    return is_trouble(error.status) if isinstance(error, HttpError) else RETRIES.get(error.code, Rule()).of_host
+
+
+def is_trouble(status: int | None) -> bool:
+    """Whether an answer's status says that the host is not well."""
+    return status is not None and (status == 429 or status >= 500)
+
+
+def fate(error: FetchError, page: Page, settings: Settings, now: float, circuit: Circuit = CLOSED) -> Fate:
+    """What becomes of a page whose fetch ended in `error`; `circuit` is its host's, which has heard of it."""
     status = error.status if isinstance(error, HttpError) else None  # a body can break off after a 200 as well
     if status in OVERLOADED:
-        return _overloaded(error, page, now)
+        return _overloaded(error, page, settings, now, circuit)
     if status in GONE:
         return Fate(State.GONE)
     rule = RETRIES.get(error.code)
@@ -122,15 +136,24 @@ def fate(error: FetchError, page: Page, settings: Settings, now: float) -> Fate:
     tries = settings.retries if rule.tries is None else min(rule.tries, settings.retries)
     if page.attempts >= tries:
         return Fate(State.FAILED, charged=True)
-    return Fate(State.PENDING, due_at=now + back_off(page.attempts), charged=True)
+    return Fate(State.PENDING, due_at=now + max(back_off(page.attempts), retry_rest(circuit)), charged=True)
 
 
-def _overloaded(error: FetchError, page: Page, now: float) -> Fate:
-    """429 and 503 are the host's trouble: it waits as a whole, and the page's tries are not touched."""
-    if page.deferrals >= MOST_DEFERRALS:
-        return Fate(State.FAILED, charged=True)
-    wait = error.retry_after if error.retry_after is not None else back_off(page.deferrals)
-    return Fate(State.PENDING, due_at=now + wait, host_ready_at=now + wait)
+def _overloaded(error: FetchError, page: Page, settings: Settings, now: float, circuit: Circuit) -> Fate:
+    """429 and 503 are the host's trouble: it waits as a whole, and the page's tries are not touched.
+
+    Unless they seem to be its own, since the host goes on answering others, or patience with the host is over. The page
+    waits longer than its host, so that others go before it.
+    """
+    asked_for = error.retry_after
+    host_ready_at = now + (back_off(max(0, circuit.in_a_row - 1)) if asked_for is None else asked_for)
+    was_often = page.deferrals >= FREE_DEFERRALS
+    is_over = is_hopeless(circuit, settings.circuit_patience, now)
+    charged = is_over or (was_often and circuit.in_a_row <= 1 and not circuit.is_open)
+    if charged and (page.attempts >= settings.retries or (is_over and was_often)):
+        return Fate(State.FAILED, 0.0, charged, host_ready_at)
+    due_at = host_ready_at + back_off(page.deferrals, LONGEST_DEFERRAL)
+    return Fate(State.PENDING, due_at, charged, host_ready_at)
 
 
 def robots_fate(error: FetchError, page: Page, now: float) -> Fate:

@@ -50,6 +50,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
     contact: Annotated[str, Meta(description="address or page of the operator, added to the User-Agent")] = ""
     retries: Annotated[int, Meta(ge=0, description="further tries of a page after a failure worth retrying")] = 3
+    circuit_patience: Annotated[
+        Seconds, Meta(description="a host that fails for so long is left alone for a day, its pages parked")
+    ] = 3600.0
     connect_timeout: Annotated[Timeout, Meta(description="until a connection stands, TLS included")] = 10.0
     header_timeout: Annotated[Timeout, Meta(description="until the whole header block is there")] = 20.0
     read_timeout: Annotated[Timeout, Meta(description="longest gap within a body")] = 20.0

@@ -55,21 +55,20 @@ class Turns:
                 visit = self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
                 reply = await self._asker.ask(lane, page.request)
-                visit = await self._visitor.judged(page, lane.token, reply, Door(self._asker))
+                visit = await self._visitor.judged(page, lane.token, reply, Door(self._asker), lane.circuit)
         except NotNow as error:
             return self._visitor.put_off(page, lane.token, error)
         except (StoreUnavailable, MemoryError) as error:
             return await self._short(lane, page, error)
         except FetchError as error:
             visit = await self._failed(lane, page, error)
-        if visit.ready_at is not None:
-            self._asker.hold_back(lane, visit.ready_at)
+        self._asker.settle(lane, visit)
         return visit
 
     async def _failed(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
         if page.request.kind == "robots":
             return self._no_robots(lane, page, error)
-        return await self._visitor.failed(page, lane.token, error)
+        return await self._visitor.failed(page, lane.token, error, lane.circuit)
 
     async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
         """A page for which no file descriptor or no memory was left. No fault of its own, unless it had all memory."""

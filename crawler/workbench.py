@@ -6,10 +6,11 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush, nsmallest
+from heapq import heapify, heappop, heappush, nsmallest
 from itertools import count
 from typing import Generic, TypeVar
 
+from crawler.circuit import CLOSED
 from crawler.models import Page
 from crawler.politeness import Pace
 from crawler.robots import Robots
@@ -29,9 +30,10 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "complete", "host", "in_flight", "is_outranked", "is_pace_stored", "is_parked", "is_sending",
-        "not_before", "open_visits", "origin", "pace", "pages", "ready_at", "refilling", "robots", "robots_at",
-        "robots_until", "robots_why", "sent_at", "suspects", "token", "urgent",
+        "armed", "circuit", "complete", "host", "in_flight", "is_circuit_stored", "is_outranked",
+        "is_pace_stored", "is_parked", "is_sending", "not_before", "open_visits", "origin", "pace", "pages",
+        "ready_at", "refilling", "robots", "robots_at", "robots_until", "robots_why", "sent_at", "suspects",
+        "token", "urgent",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -41,6 +43,8 @@ class Lane(Generic[Ticket]):
         self.pace = pace
         self.ready_at = ready_at
         self.sent_at = -math.inf
+        self.circuit = CLOSED
+        self.is_circuit_stored = False  # the journal knows that it is open
         self.robots = robots
         self.robots_at = 0.0  # epoch seconds: when the last robots.txt was fetched, though it may be out of date
         self.robots_until = math.inf  # epoch seconds: it runs out
@@ -58,6 +62,11 @@ class Lane(Generic[Ticket]):
         self.is_parked = False  # not to be asked at all before `not_before`
         self.is_sending = False
         self.not_before = 0.0  # epoch seconds: what the host waits for elsewhere, such as its robots.txt
+
+    @property
+    def places(self) -> int:
+        """How many requests may be under way; while its circuit is open, one probe."""
+        return 1 if self.circuit.is_open else self.pace.concurrency
 
     @property
     def batch(self) -> int:
@@ -79,7 +88,7 @@ class Lane(Generic[Ticket]):
     @property
     def may_hurry(self) -> bool:
         """Whether an urgent request may go out as far as the host's places and robots.txt are concerned."""
-        has_place = self.in_flight < self.pace.concurrency and not self.is_sending
+        has_place = self.in_flight < self.places and not self.is_sending
         return has_place and self.robots is not None and not self.is_parked
 
     @property
@@ -91,6 +100,15 @@ class Lane(Generic[Ticket]):
     def is_stuck(self) -> bool:
         """Whether it can only go on with a page that it does not hold: its robots.txt."""
         return self.robots is None and not self.open_visits and not self.may_send
+
+    def next_page(self) -> Page:
+        """Take the page whose turn it is; a host that is probed is asked for one that has failed less than others."""
+        if self.circuit.is_open and self.pages[0][2].request.kind != "robots":
+            best = min(self.pages, key=lambda entry: (entry[2].attempts + entry[2].deferrals, *entry[:2]))
+            self.pages.remove(best)
+            heapify(self.pages)
+            return best[2]
+        return heappop(self.pages)[2]
 
     def __lt__(self, other: "Lane[Ticket]") -> bool:
         return self.host < other.host
@@ -141,7 +159,7 @@ class Workbench(Generic[Ticket]):
 
     def arm(self, lane: Lane[Ticket]) -> None:
         """Put the host among those that wait for their time, if it may be asked anything."""
-        if lane.armed or lane.is_sending or lane.in_flight >= lane.pace.concurrency or not lane.may_send:
+        if lane.armed or lane.is_sending or lane.in_flight >= lane.places or not lane.may_send:
             return
         lane.armed = True
         first = lane.pages[0][2].request.kind == "robots"
@@ -156,12 +174,12 @@ class Workbench(Generic[Ticket]):
         while due and due[0][0] <= now:
             lane = heappop(due)[2]
             lane.armed = False
-            if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.pace.concurrency:
+            if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.places:
                 continue
             if lane.is_sending or lane.ready_at > now:  # told to wait while it stood in the heap
                 self.arm(lane)
                 continue
-            page = heappop(lane.pages)[2]
+            page = lane.next_page()
             lane.open_visits.add(page.seq)
             self._start(lane, now)
             return lane, page
@@ -264,4 +282,4 @@ class Workbench(Generic[Ticket]):
 
     def startable(self) -> int:
         """How many pages could be in flight at once."""
-        return sum(min(len(lane.pages), lane.pace.concurrency) + len(lane.suspects) for lane in self.lanes.values())
+        return sum(min(len(lane.pages), lane.places) + len(lane.suspects) for lane in self.lanes.values())

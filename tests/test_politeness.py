@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from crawler.circuit import Circuit
 from crawler.errors import (
     ConnectionReset,
     DnsError,
@@ -17,12 +18,13 @@ from crawler.errors import (
 )
 from crawler.models import Page, Request, RobotsRecord, State
 from crawler.politeness import (
-    MOST_DEFERRALS,
+    FREE_DEFERRALS,
     ROBOTS_TRIES,
     ROBOTS_TRIES_UNCONNECTED,
     UNREACHABLE,
     back_off,
     fate,
+    is_of_host,
     pace,
     retry_after,
     robots_fate,
@@ -75,11 +77,65 @@ def test_tries(error: FetchError, tries: int, ends: State) -> None:
 
 @pytest.mark.parametrize("code", [429, 503])
 def test_overload_is_the_hosts(code: int) -> None:
-    """429 and 503 make the whole host wait and cost the page none of its tries; yet not for ever."""
+    """429 and 503 make the whole host wait and cost the page none of its tries."""
     chosen = fate(status(code, 120.0), page(), Settings(), NOW)
     assert (chosen.state, chosen.charged, chosen.host_ready_at) == (State.PENDING, False, NOW + 120)
     assert fate(status(code), page(), Settings(), NOW).host_ready_at is not None
-    assert fate(status(code), page(deferrals=MOST_DEFERRALS), Settings(), NOW).state == State.FAILED
+    many = fate(status(code), page(deferrals=99), Settings(), NOW, Circuit(in_a_row=5))
+    assert (many.state, many.charged) == (State.PENDING, False)
+    assert many.host_ready_at is not None
+    assert NOW + 8 <= many.host_ready_at <= NOW + 24  # it waits for the host's failures in a row, not for the page's
+    assert many.due_at == many.host_ready_at + 300
+
+
+def test_overload_of_one_page() -> None:
+    """A page that is put off again and again while its host answers others is charged for it, and fails."""
+    alone = Circuit(in_a_row=1)
+    for attempts in range(3):
+        chosen = fate(status(503), page(attempts, FREE_DEFERRALS), Settings(), NOW, alone)
+        assert (chosen.state, chosen.charged) == (State.PENDING, True)
+    assert fate(status(503), page(3, FREE_DEFERRALS), Settings(), NOW, alone).state == State.FAILED
+    assert not fate(status(503), page(3, FREE_DEFERRALS - 1), Settings(), NOW, alone).charged
+
+
+def test_overload_without_end() -> None:
+    """When patience with an overloaded host is over, what it puts off is charged, and fails in the end."""
+    circuit = Circuit(in_a_row=10, opened_at=NOW - 3600, until=NOW, rests=6)
+    assert fate(status(503), page(), Settings(), NOW, circuit).charged
+    assert fate(status(503), page(attempts=3), Settings(), NOW, circuit).state == State.FAILED
+    assert fate(status(503), page(deferrals=FREE_DEFERRALS), Settings(), NOW, circuit).state == State.FAILED
+    assert not fate(status(503), page(), Settings(circuit_patience=3601), NOW, circuit).charged
+
+
+def test_retries_keep_to_their_budget() -> None:
+    """A host of whose requests more than a fifth led to retries has them wait a minute and longer."""
+    minute = int(NOW // 60)
+    for retries, least, most in ((9, 0.5, 1.5), (30, 60, 60), (60, 120, 120), (1000, 300, 300)):
+        circuit = Circuit(minutes=((minute, 100, 0, retries),))
+        wait = fate(ReadTimeout("slow"), page(), Settings(), NOW, circuit).due_at - NOW
+        assert least <= wait <= most, retries
+
+
+@pytest.mark.parametrize(
+    ("error", "is_the_hosts"),
+    [
+        (ReadTimeout("slow"), True),
+        (ConnectionReset("reset"), True),
+        (DnsError("servfail"), True),
+        (TlsError("expired"), True),
+        (status(500), True),
+        (status(503), True),
+        (status(429), True),
+        (status(404), False),
+        (status(403), False),
+        (TruncatedBody("cut off"), False),
+        (ProtocolError("garbage"), False),
+        (ResponseTooLarge("11 MiB"), False),
+    ],
+)
+def test_whose_failure(error: FetchError, is_the_hosts: bool) -> None:
+    """Who does not answer, or says that all is not well, is in trouble as a host; other failures are the page's."""
+    assert is_of_host(error) is is_the_hosts
 
 
 def test_what_may_change_things_is_not_repeated() -> None:

@@ -215,6 +215,45 @@ def test_found_before(seed: int) -> None:
     assert failure(planned(seed)) is None
 
 
+# -- hosts that fail
+
+WIDE: dict[str, Served] = {
+    "http://shop.test/": "<h1>x</h1>" + "".join(f'<a href="/{n}">x</a>' for n in range(40)),
+    **{f"http://shop.test/{n}": f"<h1>{n}</h1>" for n in range(40)},
+}
+
+
+def test_a_host_that_fails_is_left_alone() -> None:
+    """A host down for ten minutes is asked a few times only, and no page is lost but by its own tries."""
+    crawl = simulate(Titles(), WIDE, overloads={"http://shop.test": Overload(5.0, 605.0)})
+    assert len(crawl.items) == 41
+    assert sum(5 <= one.at < 605 for one in crawl.log) < 25
+    assert crawl.states["http://shop.test/39"] == "done"
+
+
+def test_a_probe_is_another_page() -> None:
+    """Two pages that always fail do not keep the others of their host waiting."""
+    pages = WIDE | {f"http://shop.test/{n}": 500 for n in range(4)}
+    crawl = simulate(Titles(), pages)
+    assert len(crawl.items) == 37
+    assert [state for state in crawl.states.values() if state != "done"] == ["failed: HttpError: status 500"] * 4
+
+
+def test_a_page_that_is_always_busy() -> None:
+    """A page that answers 503 for ever fails in the end, and holds the others of its host up for a minute at most."""
+    crawl = simulate(Titles(), WIDE | {"http://shop.test/3": 503})
+    assert len(crawl.items) == 40
+    assert crawl.states["http://shop.test/3"] == "failed: HttpError: status 503"
+    assert max(one.at for one in crawl.log if one.status == 200) < 150
+
+
+def test_circuits_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that goes on asking a host that fails is found out."""
+    monkeypatch.setattr(Asker, "note", lambda *_, **__: None)
+    with pytest.raises(AssertionError, match="though its host had failed"):
+        simulate(Titles(), WIDE | {f"http://shop.test/{n}": 500 for n in range(40)})
+
+
 # -- a simulation that cannot fail proves nothing
 
 

@@ -143,6 +143,7 @@ class Parting(Struct, frozen=True):
     token: int
     ready_at: float
     not_before: float = 0.0
+    circuit: str = ""
 
 
 class Frontier(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from hashlib import blake2b
 from pathlib import Path
-from typing import TypeAlias, cast
+from typing import cast
 
 import apsw
 import msgspec
@@ -34,11 +34,12 @@ from crawler.frontier import (
     Want,
     checks,
     queries,
+    rows,
 )
 from crawler.frontier.engines import Engines, clock_of
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.writer import Writer
-from crawler.models import Counts, Item, Json, Lease, Link, Page, RobotsRecord, State, StoredItem, Visit, rank, unpacked
+from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit, rank
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -155,6 +156,7 @@ class SqliteFrontier:
         self._run = part.run if part else (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
+            self._journal.execute("UPDATE hosts SET circuit = '' WHERE circuit <> ''")
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
         return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0)
@@ -284,13 +286,20 @@ class SqliteFrontier:
     ) -> Iterator[Lease]:
         bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots = cast("_LeasedRow", tuple(row))
+            host, origin, token, ready_at, found, robots, circuit = cast("rows.LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
-            pages = [_page(host, origin, page) for page in wanted[:more]]
+            pages = [rows.page_of(host, origin, page) for page in wanted[:more]]
             yield Lease(
-                host, origin, token, ready_at, pages, len(found) < limit and len(wanted) <= more, _robots(robots)
+                host,
+                origin,
+                token,
+                ready_at,
+                pages,
+                len(found) < limit and len(wanted) <= more,
+                rows.robots_of(robots),
+                circuit,
             )
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
@@ -308,7 +317,7 @@ class SqliteFrontier:
         return Committed(refused, excess, best, self._engines.spend(accepted) or bool(excess), item_bytes)
 
     def _end(self, visits: Sequence[Visit]) -> int:
-        ended = [_ending(visit) for visit in visits]
+        ended = [rows.ending(visit) for visit in visits]
         changed = self._journal.rows(queries.END_PAGES, ended)
         assert changed == len(ended), f"{len(ended) - changed} of {len(ended)} pages were not pending"
         finished = [visit for visit in visits if visit.state != State.PENDING]
@@ -333,8 +342,7 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_FILES, files)
         events = [(run, v.ended_at, v.page.seq, v.reason.partition(": ")[0], v.trace) for v in visits if v.trace]
         self._journal.rows(queries.INSERT_EVENTS, events)
-        facts = [(v.page.host, v.ready_at, v.delay) for v in visits if v.ready_at is not None or v.delay is not None]
-        self._journal.rows(queries.HOST_FACTS, facts)
+        self._journal.rows(queries.HOST_FACTS, list(rows.host_facts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
                 body = found.body.decode("latin-1")
@@ -351,7 +359,8 @@ class SqliteFrontier:
     def _release(self, partings: Sequence[Parting]) -> None:
         now = self._clock()
         self._journal.rows(
-            queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, self._engines.id) for p in partings]
+            queries.RELEASE,
+            [(p.host, now, p.ready_at, p.not_before, p.token, self._engines.id, p.circuit) for p in partings],
         )
 
     # -- what followers read
@@ -372,26 +381,3 @@ class SqliteFrontier:
 
     def _counts(self) -> Counts:
         return queries.counts(self._journal.db, self._run, self._engines.invocation or 0)
-
-
-def _ending(visit: Visit) -> tuple[object, ...]:
-    facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(visit.deferred))
-
-
-def _page(host: int, origin: str, row: "_PageRow") -> Page:
-    seq, path, place, attempts, deferrals, parent, rest, deaths = row
-    request = unpacked(origin + path, place & 0xFFFF_FFFF, -(place >> 32), rest)
-    return Page(seq, host, request, attempts, deferrals, place, parent, deaths)
-
-
-def _robots(row: "_RobotsRow | None") -> RobotsRecord | None:
-    if row is None:
-        return None
-    status, body, fetched_at, expires_at = row
-    return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
-
-
-_PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
-_RobotsRow: TypeAlias = tuple[int, str, float, float]
-_LeasedRow: TypeAlias = tuple[int, str, int, float, list[_PageRow], _RobotsRow | None]

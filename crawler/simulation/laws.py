@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import pairwise
 
+from crawler.circuit import FIRST_REST, LEAST_ATTEMPTS
 from crawler.models import State
-from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, pace
+from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, is_of_host, is_trouble, pace
 from crawler.robots import Robots, parse
 from crawler.settings import Settings
 from crawler.simulation.crawls import SimulatedCrawl
@@ -30,6 +31,7 @@ def breaches(crawl: SimulatedCrawl, settings: Settings) -> list[str]:
         found += _of_pace(log, settings, robots)
         found += _of_robots(log, robots) if settings.obey_robots else ()
         found += _of_leases(log)
+        found += _of_circuits(log)
     return found
 
 
@@ -63,6 +65,21 @@ def _of_robots(log: Sequence[Asked], robots: Robots) -> Iterator[str]:
             yield f"{asked.url} was asked before robots.txt was read, at {asked.at:.3f} s"
         if not robots.allows(split(asked.url)[1]):
             yield f"{asked.url} was asked against robots.txt"
+
+
+def _of_circuits(log: Sequence[Asked]) -> Iterator[str]:
+    """After ten failures in a row, seen by one engine that has held the host all the time, it is left alone."""
+    pages = [one for one in log if one.kind != "robots"]
+    for n, asked in enumerate(pages[LEAST_ATTEMPTS:]):
+        row = [one for one in pages[n : n + LEAST_ATTEMPTS] if one.read_at < asked.at and _has_failed(one)]
+        if len(row) < LEAST_ATTEMPTS or len({(one.process, one.engine) for one in (*row, asked)}) > 1:
+            continue
+        if asked.at < max(one.read_at for one in row) + FIRST_REST - TOLERANCE:
+            yield f"{asked.url} was asked at {asked.at:.3f} s, though its host had failed {LEAST_ATTEMPTS} times"
+
+
+def _has_failed(asked: Asked) -> bool:
+    return is_of_host(asked.error("")) if asked.error is not None else is_trouble(asked.status)
 
 
 def _of_leases(log: Sequence[Asked]) -> Iterator[str]:
