@@ -149,7 +149,7 @@ def _overloaded(error: FetchError, page: Page, settings: Settings, now: float, c
     host_ready_at = now + (back_off(max(0, circuit.in_a_row - 1)) if asked_for is None else asked_for)
     was_often = page.deferrals >= FREE_DEFERRALS
     is_over = is_hopeless(circuit, settings.circuit_patience, now)
-    charged = is_over or (was_often and circuit.in_a_row <= 1 and not circuit.is_open)
+    charged = is_over or (was_often and circuit.in_a_row == 1 and not circuit.is_open)
     if charged and (page.attempts >= settings.retries or (is_over and was_often)):
         return Fate(State.FAILED, 0.0, charged, host_ready_at)
     due_at = host_ready_at + back_off(page.deferrals, LONGEST_DEFERRAL)
