@@ -21,6 +21,7 @@ from crawler.pressure import Pressure
 from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
 from crawler.urls import Joiner
+from crawler.windows import next_open
 
 log = logging.getLogger(__name__)
 
@@ -107,14 +108,23 @@ class Asker:
         self.engine.check_lease()
         if self.engine.workbench.lanes.get(lane.host) is not lane:
             raise LeaseLost("its host was taken over while the connection was made")
+        self.keep_hours(lane)
         wait = lane.ready_at - self.engine.clock.monotonic()
         if wait > 0:
             raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
-        if sent and lane.pace.delay:
+        if sent and lane.pace.pause:
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
         self.engine.workbench.sent(lane, self.engine.clock.monotonic())
+        self.keep_hours(lane)
         self.engine.dispatch()
+
+    def keep_hours(self, lane: HostLane) -> None:
+        """Have the host wait for its hours, if it will be out of them when its time has come."""
+        if lane.pace.windows:
+            clock = self.engine.clock
+            due_at = max(clock.epoch(), clock.epoch() + lane.ready_at - clock.monotonic())
+            self.hold_back(lane, next_open(lane.pace.windows, due_at))
 
     def free(self, lane: HostLane, *, was_sent: bool) -> None:
         """Give the host's place back."""

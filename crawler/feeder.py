@@ -11,6 +11,7 @@ from crawler.models import Clock, Lease, Link, RobotsRecord
 from crawler.politeness import PARKED_FOR, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
+from crawler.windows import next_open
 from crawler.workbench import Lane, Workbench, batch_at
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class Feeder:
         ready_at = now + lease.ready_at - self._clock.epoch()
         chosen = pace(self._settings, lease.origin, robots)
         if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
-            ready_at += max(0.0, chosen.delay - self._settings.delay)
+            ready_at += max(0.0, chosen.pause - self._settings.delay)
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
         lane.circuit = circuit.unpacked(lease.circuit)
         lane.is_circuit_stored = lane.circuit.is_open
@@ -113,6 +114,8 @@ class Feeder:
             lane.ready_at = max(lane.ready_at, now + lane.robots_at + chosen.delay - self._clock.epoch())
             if robots is not None and self._settings.obey_robots:
                 lane.robots_until = lease.robots.expires_at
+        due_at = self._clock.epoch() + lane.ready_at - now
+        self._workbench.wait(lane, lane.ready_at + next_open(chosen.windows, due_at) - due_at)
         self._park(lane)
         self._workbench.open(lane)
         return lane
@@ -140,7 +143,7 @@ class Feeder:
             lane.complete = False
             self._park(lane)
             self._workbench.arm(lane)
-        return chosen.delay
+        return chosen.pause
 
     def _park(self, lane: HostLane) -> None:
         wished = lane.robots.crawl_delay if lane.robots is not None and self._settings.obey_robots else None

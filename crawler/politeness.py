@@ -33,10 +33,31 @@ PASSING = frozenset({408, 425, 500, 502, 504, 520, 521, 522, 523, 524, 527, 530}
 
 
 class Pace(Struct, frozen=True):
-    """How one host may be asked: seconds between two requests, and requests at once."""
+    """How one host may be asked: seconds between two requests, requests at once, hours of the day.
+
+    ``interval`` is seconds for each request on average; after a rest a ``burst`` of them may come at once.
+    """
 
     delay: float
     concurrency: int
+    interval: float = 0.0
+    burst: int = 1
+    windows: tuple[str, ...] = ()
+
+    @property
+    def pause(self) -> float:
+        """The seconds between two requests in the long run."""
+        return max(self.delay, self.interval)
+
+
+def owed_until(pace: Pace, owed: float, sent_at: float) -> float:
+    """Until when a host's rate is used up by the requests so far, the last of them at `sent_at`: a leaky bucket."""
+    return max(owed, sent_at) + pace.interval
+
+
+def next_at(pace: Pace, owed: float, sent_at: float) -> float:
+    """When the host may be asked again: after its delay, and when no more than a burst is owed."""
+    return max(sent_at + pace.delay, owed - (pace.burst - 1) * pace.interval)
 
 
 class Rule(Struct, frozen=True):
@@ -76,7 +97,11 @@ def pace(settings: Settings, origin: str, robots: Robots | None) -> Pace:
     own = settings.for_host(origin, hostname(origin))
     delay = settings.delay if own.delay is None else own.delay
     wished = robots.crawl_delay if robots is not None and settings.obey_robots else None
-    return Pace(max(delay, wished or 0.0), own.concurrency_per_host or settings.concurrency_per_host)
+    rate, windows = own.rate or settings.rate, settings.windows if own.windows is None else own.windows
+    return Pace(
+        max(delay, wished or 0.0), own.concurrency_per_host or settings.concurrency_per_host,
+        1 / rate if rate else 0.0, own.burst or settings.burst, tuple(windows),
+    )  # fmt: skip
 
 
 UNREACHABLE = parse(b"User-agent: *\nDisallow: /", "")  # RFC 9309 section 2.3.1.4: what cannot be asked forbids all

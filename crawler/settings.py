@@ -9,12 +9,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
 
 from crawler.errors import ConfigError
+from crawler.windows import window
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -29,6 +30,7 @@ Timeout = Annotated[float, Meta(gt=0, le=LONGEST, extra={"unit": "s"})]
 Bytes = Annotated[int, Meta(ge=1, extra={"unit": "bytes"})]
 Size = Annotated[int, Meta(ge=0, extra={"unit": "bytes"})]
 Count = Annotated[int, Meta(ge=1)]
+Rate = Annotated[float, Meta(gt=1 / LONGEST, le=1e6, extra={"unit": "requests/s"})]
 
 
 class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +38,9 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     delay: Seconds | None = None
     concurrency_per_host: Count | None = None
+    rate: Rate | None = None
+    burst: Count | None = None
+    windows: list[str] | None = None
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,8 +48,19 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     delay: Annotated[Seconds, Meta(description="pause between two requests to one host")] = 1.0
     concurrency_per_host: Annotated[Count, Meta(description="requests in flight to one host")] = 1
+    rate: Annotated[
+        Rate | None,
+        Meta(description="requests to one host on average, beside `delay`", extra={"unit": "requests/s"}),
+    ] = None
+    burst: Annotated[Count, Meta(description="of those so many may follow one another at once, after a rest")] = 1
+    windows: Annotated[
+        list[str], Meta(description="hours at which hosts may be asked: 22:00-06:00, or 22:00-06:00 Europe/Berlin")
+    ] = []
     concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
-    hosts: Annotated[dict[str, HostSettings], Meta(description="delay and concurrency_per_host by host pattern")] = {}
+    hosts: Annotated[
+        dict[str, HostSettings],
+        Meta(description="delay, concurrency_per_host, rate, burst and windows by host pattern"),
+    ] = {}
     obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
     max_crawl_delay: Annotated[Seconds, Meta(description="a host that asks for a longer Crawl-delay is parked")] = 60.0
     user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
@@ -148,9 +164,19 @@ def _check_name(name: str, source: str) -> None:
 def _checked(name: str, value: object, source: str) -> object:
     field_type = Settings.__annotations__[name]
     try:
-        return msgspec.convert(_from_text(name, value), field_type, strict=False)
+        checked: object = msgspec.convert(_from_text(name, value), field_type, strict=False)
+        for text in _windows(name, checked):
+            window(text)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"setting {name}={value!r} in {source}: {error}{_choices(name)}") from None
+    return checked
+
+
+def _windows(name: str, value: object) -> list[str]:
+    if name == "windows":
+        return cast("list[str]", value)
+    chosen = cast("dict[str, HostSettings]", value).values() if name == "hosts" else ()
+    return [text for one in chosen for text in one.windows or ()]
 
 
 def _choices(name: str) -> str:

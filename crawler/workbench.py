@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from crawler.circuit import CLOSED
 from crawler.models import Page
-from crawler.politeness import Pace
+from crawler.politeness import Pace, next_at, owed_until
 from crawler.robots import Robots
 
 BATCH_SECONDS = 5.0
@@ -30,10 +30,32 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "circuit", "complete", "host", "in_flight", "is_circuit_stored", "is_outranked",
-        "is_pace_stored", "is_parked", "is_sending", "not_before", "open_visits", "origin", "pace", "pages",
-        "ready_at", "refilling", "robots", "robots_at", "robots_until", "robots_why", "sent_at", "suspects",
-        "token", "urgent",
+        "armed",
+        "circuit",
+        "complete",
+        "host",
+        "in_flight",
+        "is_circuit_stored",
+        "is_outranked",
+        "is_pace_stored",
+        "is_parked",
+        "is_sending",
+        "not_before",
+        "open_visits",
+        "origin",
+        "owed_until",
+        "pace",
+        "pages",
+        "ready_at",
+        "refilling",
+        "robots",
+        "robots_at",
+        "robots_until",
+        "robots_why",
+        "sent_at",
+        "suspects",
+        "token",
+        "urgent",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -43,6 +65,8 @@ class Lane(Generic[Ticket]):
         self.pace = pace
         self.ready_at = ready_at
         self.sent_at = -math.inf
+        # nobody tells whether its last owner left a burst
+        self.owed_until = ready_at + (pace.burst - 1) * pace.interval
         self.circuit = CLOSED
         self.is_circuit_stored = False  # the journal knows that it is open
         self.robots = robots
@@ -71,7 +95,7 @@ class Lane(Generic[Ticket]):
     @property
     def batch(self) -> int:
         """How many pages to hold."""
-        return batch_at(self.pace.delay)
+        return batch_at(self.pace.pause)
 
     @property
     def held(self) -> list[int]:
@@ -208,7 +232,7 @@ class Workbench(Generic[Ticket]):
     def _start(self, lane: Lane[Ticket], now: float) -> None:
         self.in_flight += 1
         lane.in_flight += 1
-        if lane.pace.delay:
+        if lane.pace.pause:
             lane.is_sending = True  # the pause counts from the moment the request is written
         else:
             lane.ready_at = now  # so that hosts without a pause take turns
@@ -217,7 +241,8 @@ class Workbench(Generic[Ticket]):
     def sent(self, lane: Lane[Ticket], now: float) -> None:
         """The request is being written: the host's pause begins."""
         lane.sent_at = now
-        lane.ready_at = max(lane.ready_at, now + lane.pace.delay)
+        lane.owed_until = owed_until(lane.pace, lane.owed_until, now)
+        lane.ready_at = max(lane.ready_at, next_at(lane.pace, lane.owed_until, now))
         lane.is_sending = False
         self.arm(lane)
 

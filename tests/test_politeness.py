@@ -22,9 +22,12 @@ from crawler.politeness import (
     ROBOTS_TRIES,
     ROBOTS_TRIES_UNCONNECTED,
     UNREACHABLE,
+    Pace,
     back_off,
     fate,
     is_of_host,
+    next_at,
+    owed_until,
     pace,
     retry_after,
     robots_fate,
@@ -211,3 +214,25 @@ def test_robots_are_waited_for() -> None:
     assert robots_fate(refused, page(attempts=ROBOTS_TRIES_UNCONNECTED - 1, deferrals=20), NOW).state == State.PENDING
     assert robots_fate(refused, page(attempts=ROBOTS_TRIES_UNCONNECTED), NOW).state == State.FAILED
     assert robots_fate(DnsError("no such name", permanent=True), page(), NOW).state == State.FAILED
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "delay", "wished", "sent"),
+    [
+        (2.0, 1, 0.0, [0, 0, 0, 0], [0, 0.5, 1, 1.5]),
+        (2.0, 3, 0.0, [0, 0, 0, 0, 0], [0, 0, 0, 0.5, 1]),
+        (2.0, 3, 0.0, [0, 0, 0, 0, 10, 10, 10, 10], [0, 0, 0, 0.5, 10, 10, 10, 10.5]),
+        (2.0, 3, 0.2, [0, 0, 0, 0, 0], [0, 0.2, 0.4, 0.6, 1]),
+        (2.0, 3, 1.0, [0, 0, 0], [0, 1, 2]),
+        (1e6, 1, 0.0, [0, 0], [0, 1e-6]),
+    ],
+)
+def test_rate(rate: float, burst: int, delay: float, wished: list[float], sent: list[float]) -> None:
+    """After a rest a burst may go at once, then the rate counts; the delay counts as well."""
+    chosen = Pace(delay, 1, 1 / rate, burst)
+    owed, ready_at, times = 0.0, 0.0, list[float]()
+    for now in wished:
+        times.append(max(now, ready_at))
+        owed = owed_until(chosen, owed, times[-1])
+        ready_at = next_at(chosen, owed, times[-1])
+    assert times == pytest.approx(sent)

@@ -209,7 +209,7 @@ def test_told_to_wait_while_connecting() -> None:
         assert len(simulate(Titles(), SHOP, seed=seed, faults=faults, settings=settings).items) == 3
 
 
-@pytest.mark.parametrize("seed", [0, 113, 115, 168, 286, 494, 557, 1260, 1672])
+@pytest.mark.parametrize("seed", [0, 95, 113, 115, 168, 286, 494, 557, 1260, 1672])
 def test_found_before(seed: int) -> None:
     """Crawls that have gone wrong once do not again."""
     assert failure(planned(seed)) is None
@@ -362,3 +362,17 @@ def test_visits_of_strangers_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteFrontier, "_commit", trusting)
     with pytest.raises(ExceptionGroup):
         stood_still()
+
+
+def test_rates_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that forgets how much a host was asked is found out."""
+    monkeypatch.setattr("crawler.workbench.owed_until", lambda *_: 0.0)
+    with pytest.raises(AssertionError, match="requests within"):
+        simulate(Titles(), WIDE, settings={"rate": 0.5, "burst": 2, "delay": 0})
+
+
+def test_hours_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not look at the time of day is found out."""
+    monkeypatch.setattr(Asker, "keep_hours", lambda *_: None)
+    with pytest.raises(AssertionError, match="out of hours"):
+        simulate(Titles(), WIDE, settings={"windows": ["01:00-01:47 UTC", "01:48-01:00 UTC"]})

@@ -58,7 +58,9 @@ SELECT json_group_array(id) FROM (
 NAMED_HOSTS = """
 SELECT json_group_array(id) FROM hosts
 WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at <= ?"""
-TAKE = "UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"
+TAKE = """
+UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
+WHERE hosts.id = e.value->>0 AND e.value->>1 IN (SELECT id FROM engines)"""  # one that was buried may not know it yet
 LEASED = """
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
     SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths)) FROM (

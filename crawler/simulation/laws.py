@@ -8,13 +8,14 @@ from itertools import pairwise
 
 from crawler.circuit import FIRST_REST, LEAST_ATTEMPTS
 from crawler.models import State
-from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, is_of_host, is_trouble, pace
+from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, Pace, is_of_host, is_trouble, pace
 from crawler.robots import Robots, parse
 from crawler.settings import Settings
-from crawler.simulation.crawls import SimulatedCrawl
+from crawler.simulation.crawls import EPOCH, SimulatedCrawl
 from crawler.simulation.journal import Journal
 from crawler.simulation.web import Asked
 from crawler.urls import split
+from crawler.windows import next_open
 
 TOLERANCE = 1e-3  # seconds; times of the calendar are not exact to the last bit
 
@@ -32,6 +33,7 @@ def breaches(crawl: SimulatedCrawl, settings: Settings) -> list[str]:
         found += _of_robots(log, robots) if settings.obey_robots else ()
         found += _of_leases(log)
         found += _of_circuits(log)
+        found += _of_rates(log, pace(settings, origin, None))
     return found
 
 
@@ -65,6 +67,17 @@ def _of_robots(log: Sequence[Asked], robots: Robots) -> Iterator[str]:
             yield f"{asked.url} was asked before robots.txt was read, at {asked.at:.3f} s"
         if not robots.allows(split(asked.url)[1]):
             yield f"{asked.url} was asked against robots.txt"
+
+
+def _of_rates(log: Sequence[Asked], own: Pace) -> Iterator[str]:
+    """No more than a burst beyond what the rate has room for, and nothing out of hours."""
+    for asked in log:
+        if next_open(own.windows, EPOCH + asked.at) > EPOCH + asked.at:
+            yield f"{asked.url} was asked out of hours, at {asked.at:.3f} s"
+    for n, first in enumerate(log):
+        for more, last in enumerate(log[n + own.burst :]):
+            if last.at - first.at < (more + 1) * own.interval - TOLERANCE:
+                yield f"{own.burst + more + 1} requests within {last.at - first.at:.3f} s to {last.origin}"
 
 
 def _of_circuits(log: Sequence[Asked]) -> Iterator[str]:
