@@ -67,6 +67,8 @@ class Asker:
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
+            if self.engine.settings.adaptive and request.kind != "robots":  # a file answers faster than pages do
+                self.engine.workbench.heard(lane, reply.status, reply.waited)
             if reply.status in OVERLOADED:  # known before the next request of this host can go out
                 now = self.engine.clock.epoch()
                 self.hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))

@@ -53,6 +53,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Meta(description="requests to one host on average, beside `delay`", extra={"unit": "requests/s"}),
     ] = None
     burst: Annotated[Count, Meta(description="of those so many may follow one another at once, after a rest")] = 1
+    adaptive: Annotated[
+        bool, Meta(description="where there is a pause: none shorter than the host's latency; longer after 429 and 503")
+    ] = True
     windows: Annotated[
         list[str], Meta(description="hours at which hosts may be asked: 22:00-06:00, or 22:00-06:00 Europe/Berlin")
     ] = []

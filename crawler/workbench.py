@@ -14,6 +14,7 @@ from crawler.circuit import CLOSED
 from crawler.models import Page
 from crawler.politeness import Pace, next_at, owed_until
 from crawler.robots import Robots
+from crawler.tempo import Tempo, adapted, heard
 
 BATCH_SECONDS = 5.0
 LARGEST_BATCH = 200
@@ -30,39 +31,18 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed",
-        "circuit",
-        "complete",
-        "host",
-        "in_flight",
-        "is_circuit_stored",
-        "is_outranked",
-        "is_pace_stored",
-        "is_parked",
-        "is_sending",
-        "not_before",
-        "open_visits",
-        "origin",
-        "owed_until",
-        "pace",
-        "pages",
-        "ready_at",
-        "refilling",
-        "robots",
-        "robots_at",
-        "robots_until",
-        "robots_why",
-        "sent_at",
-        "suspects",
-        "token",
-        "urgent",
+        "armed", "circuit", "complete", "host", "in_flight", "is_circuit_stored", "is_outranked",
+        "is_pace_stored", "is_parked", "is_sending", "not_before", "open_visits", "origin", "owed_until",
+        "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_until", "robots_why",
+        "sent_at", "suspects", "tempo", "token", "urgent", "usual_pace",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
         self.host = host
         self.origin = origin
         self.token = token
-        self.pace = pace
+        self.pace = self.usual_pace = pace  # the usual one knows nothing of how the host has answered
+        self.tempo = Tempo()
         self.ready_at = ready_at
         self.sent_at = -math.inf
         # nobody tells whether its last owner left a burst
@@ -145,6 +125,7 @@ class Workbench(Generic[Ticket]):
         self.lanes: dict[int, Lane[Ticket]] = {}
         self.by_origin: dict[str, Lane[Ticket]] = {}
         self.in_flight = 0
+        self._slowed: dict[int, Tempo] = {}  # of hosts that were given back, mostly since they said to wait
         self._hurried: dict[int, Lane[Ticket]] = {}
         self._suspected: dict[int, Lane[Ticket]] = {}
         self._due: list[tuple[float, int, Lane[Ticket]]] = []
@@ -154,6 +135,8 @@ class Workbench(Generic[Ticket]):
     def open(self, lane: Lane[Ticket]) -> None:
         """Begin to work for a leased host."""
         self.lanes[lane.host] = self.by_origin[lane.origin] = lane
+        lane.tempo = self._slowed.pop(lane.host, lane.tempo)
+        lane.pace = adapted(lane.usual_pace, lane.tempo)
 
     def put(self, lane: Lane[Ticket], pages: Sequence[Page], *, complete: bool) -> None:
         """Give a host pages; `complete` when the journal has no others that are due."""
@@ -256,8 +239,16 @@ class Workbench(Generic[Ticket]):
 
     def slow_down(self, lane: Lane[Ticket], pace: Pace) -> None:
         """Ask a host at another pace from its last request on."""
-        lane.pace = pace
-        self.wait(lane, lane.sent_at + pace.delay)
+        lane.usual_pace, lane.pace = pace, adapted(pace, lane.tempo)
+        self.wait(lane, lane.sent_at + lane.pace.delay)
+
+    def heard(self, lane: Lane[Ticket], status: int, waited: float) -> None:
+        """Keep to the pace of a host that has answered after `waited` seconds; only where it has a pause."""
+        if lane.usual_pace.pause:
+            lane.tempo = heard(lane.tempo, status, waited)
+            if (pace := adapted(lane.usual_pace, lane.tempo)) is not lane.pace:
+                lane.pace = pace
+                self.wait(lane, lane.sent_at + pace.delay)
 
     def wait(self, lane: Lane[Ticket], until: float) -> None:
         """Nobody may ask the host before `until`."""
@@ -265,6 +256,8 @@ class Workbench(Generic[Ticket]):
 
     def close(self, lane: Lane[Ticket]) -> None:
         """Stop working for a host."""
+        if lane.tempo.slowness > 1:
+            self._slowed[lane.host] = lane.tempo
         self._hurried.pop(lane.host, None)
         self._suspected.pop(lane.host, None)
         if self.lanes.get(lane.host) is lane:

@@ -101,6 +101,7 @@ class Flight:
         "_limit",
         "_task",
         "deadlines",
+        "departed_at",
         "is_new",
         "must_be_new",
         "until",
@@ -115,6 +116,7 @@ class Flight:
         self._is_late = False
         self.url = url
         self.until = math.inf
+        self.departed_at = math.inf
         self.is_new = False
         self.must_be_new = False
 
@@ -157,7 +159,7 @@ class Flight:
     def depart(self) -> None:
         """The connection stands, the request is about to be written: ask whether it may. Raises what that raises."""
         self._before_send()
-        self.allow(self.deadlines.limits.headers)
+        self.departed_at = self.allow(self.deadlines.limits.headers)
 
     def expire(self) -> None:
         """The time is up."""

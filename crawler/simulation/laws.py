@@ -45,6 +45,9 @@ def _of_the_journal(journal: Journal) -> Iterator[str]:
 def _of_pace(log: Sequence[Asked], settings: Settings, robots: Robots) -> Iterator[str]:
     own, asked_for = pace(settings, log[0].origin, None), pace(settings, log[0].origin, robots)
     for before, after in pairwise(log):
+        was_told = before.status in OVERLOADED and before.kind != "robots" and before.read_at < after.at
+        if was_told and before.engine == after.engine and after.at - before.at < 2 * own.pause - TOLERANCE:
+            yield f"{after.url} was asked as soon as usual after {before.url}, which said that it is too much"
         # before a robots.txt was read nobody knows what it asks for
         delay = own.delay if after.kind == "robots" else asked_for.delay
         if after.at - before.at < delay - TOLERANCE:

@@ -192,7 +192,9 @@ class Wire(Fetcher):
         asked.status = answer.status
         if answer.status in OVERLOADED:
             asked.retry_after = float(answer.headers.get("Retry-After", 0))
-        return self._reply_to(request, answer, wants, enough)
+        reply = self._reply_to(request, answer, wants, enough)
+        reply.waited = after
+        return reply
 
     def _reply_to(
         self, request: Request, answer: Answer, wants: Callable[[int, str], bool], enough: int | None
