@@ -61,6 +61,11 @@ class Door:
         """Whether a page may forbid that its links are followed."""
         return self._asker.engine.settings.obey_robots
 
+    @property
+    def product_token(self) -> str:
+        """The name by which a page may speak to this crawler."""
+        return self._asker.engine.settings.product_token
+
     def file_path(self, url: str) -> str:
         """Where a download of `url` will lie, below the job's folder."""
         return self._asker.files.path_for(self._asker.run, url)

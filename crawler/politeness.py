@@ -5,6 +5,7 @@ Times are seconds; `now` is epoch seconds.
 
 import random
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
@@ -24,6 +25,7 @@ ROBOTS_LIFETIME = 86_400.0  # RFC 9309 section 2.4
 FREE_DEFERRALS = 6  # of one page by 429 and 503, before it may be its own fault
 LONGEST_DEFERRAL = 300.0
 PARKED_FOR = 86_400.0
+LONGEST_RETRY_AFTER = 86_400.0
 SHORTEST_REST = 1.0
 
 GONE = frozenset({404, 410})
@@ -123,17 +125,21 @@ def back_off(tries: int, longest: float = LONGEST_WAIT, jitter: float | None = N
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """The seconds that a Retry-After header asks for, in either form (RFC 9110 section 10.2.3); None if unusable."""
+    """The seconds that a Retry-After header asks for, in either form (RFC 9110 section 10.2.3); None if unusable.
+
+    What asks for more than a day is taken as a day: whoever means longer will say so again.
+    """
     if not value:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return min(LONGEST_RETRY_AFTER, float(text[:9]))
     try:
-        wait = parsedate_to_datetime(text).timestamp() - now
+        date = parsedate_to_datetime(text)
+        wait = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
     except (ValueError, OverflowError):
         return None
-    return wait if wait > 0 else None
+    return min(LONGEST_RETRY_AFTER, wait) if wait > 0 else None
 
 
 def is_of_host(error: FetchError) -> bool:

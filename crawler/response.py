@@ -2,15 +2,16 @@
 
 import codecs
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, Unpack, overload
+from typing import Any, Protocol, TypeVar, Unpack, overload, runtime_checkable
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crawler import charset
+from crawler.directives import directives
 from crawler.errors import HandlerError, SelectorError, escaped
 from crawler.html import Node, Selection, Tree, base_href, hrefs, linked, meta_robots, parse
 from crawler.models import Json, Request
@@ -28,6 +29,13 @@ _NO_FOLLOW = frozenset({"nofollow", "none"})
 _URL_LIKE = re.compile(r"\s*(?:[./?]*/|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 
 
+@runtime_checkable
+class _ManyValued(Protocol):
+    """Headers of which one may stand on several lines."""
+
+    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]: ...
+
+
 class Door(Protocol):
     """What a response needs of the crawl it belongs to."""
 
@@ -42,6 +50,10 @@ class Door(Protocol):
     @property
     def obeys_nofollow(self) -> bool:
         """Whether a page may forbid that its links are followed."""
+
+    @property
+    def product_token(self) -> str:
+        """The name by which a page may speak to this crawler."""
 
     def file_path(self, url: str) -> str:
         """The path, below the job's folder, at which a download of `url` will be stored."""
@@ -105,6 +117,14 @@ class Response:
     def depth(self) -> int:
         """Links from a seed; a seed is at 0."""
         return self.requested.depth
+
+    @property
+    def directives(self) -> frozenset[str]:
+        """What meta robots and X-Robots-Tag say to this crawler, in lower case: ``{"noindex", "nofollow"}``.
+
+        ``nofollow`` and ``none`` are obeyed by `follow`; what else is to come of them is for the author to decide.
+        """
+        return self._directives()
 
     @property
     def encoding(self) -> str:
@@ -230,10 +250,10 @@ class Response:
         return await self.door.fetch(replace(template, url=resolved(url, self._base_url())), self)
 
     def _directives(self) -> frozenset[str]:
-        """What the page says to robots. A header's directives for another robot by name are not for us."""
-        tag = self.headers.get("X-Robots-Tag", "")
-        said = frozenset(part.strip().lower().removeprefix("crawler:").strip() for part in tag.split(","))
-        return said | meta_robots(self.html)
+        """What the page says to robots, and to this one by its product token."""
+        lines = self.headers.getall("X-Robots-Tag", ()) if isinstance(self.headers, _ManyValued) else ()
+        token = self.door.product_token
+        return directives(lines, token) | (meta_robots(self.html, token) if self.is_html else frozenset())
 
     def _page_links(self) -> list[str]:
         if self._links is None:

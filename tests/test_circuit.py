@@ -137,3 +137,17 @@ async def test_out_of_patience(tmp_path: Path) -> None:
         summary = await Crawl(spider, folder=tmp_path, settings=patient).run()
         assert (summary.outcome, summary.exit_code) == ("parked", 4)
         assert (summary.counts.pending, summary.counts.failed) == (30, 0)
+
+
+@pytest.mark.parametrize(("wait", "outcome"), [("7200", "parked"), ("999999999999", "parked"), ("0", "finished")])
+async def test_a_long_retry_after(wait: str, outcome: str, tmp_path: Path) -> None:
+    """A host that asks for hours has them, and the run ends as parked; one that asks for none is no busy loop."""
+    async with Site() as site:
+        site.page("/", "", status=503, headers={"Retry-After": wait}, times=2)
+        site.page("/", "")
+        spider = Pages()
+        spider.seeds = [site.url("/")]
+        summary = await Crawl(spider, folder=tmp_path, settings=site.settings).run()
+        assert summary.outcome == outcome
+        assert len(site.seen) == (2 if outcome == "parked" else 4)
+        assert all(gap >= 0.95 for gap in site.gaps()[1:])

@@ -31,6 +31,7 @@ class Door:
     joiner: Joiner = field(default_factory=Joiner)
     max_links: int = 50_000
     obeys_nofollow: bool = True
+    product_token: str = "crawler"
     fetched: list[Request] = field(default_factory=list)
 
     def file_path(self, url: str) -> str:
