@@ -3,7 +3,7 @@
 The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
-                 redirects decoding charset budget seen circuit windows tempo directives
+                 redirects decoding charset budget seen circuit windows tempo directives asked
     1 authors    html requests response spider items                     what the author of a spider touches
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns      one page's journey

@@ -8,6 +8,7 @@ import logging
 from functools import partial
 from pathlib import Path
 
+from crawler.asked import CIRCUIT, REQUEST
 from crawler.circuit import is_hopeless, noted, packed, retried
 from crawler.engine import Engine
 from crawler.errors import ConnectionReset, FetchError, LeaseLost
@@ -15,7 +16,7 @@ from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
 from crawler.handling import NotNow
-from crawler.models import Request, State, Visit
+from crawler.models import Event, Request, State, Visit
 from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host, is_trouble
 from crawler.pressure import Pressure
 from crawler.redirects import headers_for
@@ -63,7 +64,7 @@ class Asker:
             reply = await self.fetcher.fetch(
                 request,
                 headers=headers_for(request, self.visitor.spider.headers),
-                before_send=partial(self.sending, lane, sent),
+                before_send=partial(self.sending, lane, request, sent),
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
@@ -85,11 +86,13 @@ class Asker:
         if lane.circuit.until > before.until:
             self.hold_back(lane, lane.circuit.until)
             rest = lane.circuit.until - now
+            lane.events.append(Event(now, CIRCUIT, f"{lane.origin} is left alone until {lane.circuit.until:.0f}"))
             log.warning("%s fails: it is left alone for %g s, then asked for one page", lane.origin, rest)
             if is_hopeless(lane.circuit, self.engine.settings.circuit_patience, now):
                 lane.is_parked, lane.not_before = True, now + PARKED_FOR
                 log.warning("%s has failed for %.0f s: parked", lane.origin, now - lane.circuit.opened_at)
         elif before.is_open and not lane.circuit.is_open:
+            lane.events.append(Event(now, CIRCUIT, f"{lane.origin} answers again"))
             log.info("%s answers again", lane.origin)
 
     def settle(self, lane: HostLane, visit: Visit) -> None:
@@ -100,12 +103,13 @@ class Asker:
             visit.ready_at = max(visit.ready_at or 0.0, lane.circuit.until)
             if visit.state == State.PENDING:  # the next probe is another page, if there is one
                 visit.due_at = max(visit.due_at, lane.circuit.until + 1.0)
+        visit.events = lane.told()
         if lane.circuit.is_open or lane.is_circuit_stored:
             visit.circuit, lane.is_circuit_stored = packed(lane.circuit), lane.circuit.is_open
         if visit.ready_at is not None:
             self.hold_back(lane, visit.ready_at)
 
-    def sending(self, lane: HostLane, sent: list[bool]) -> None:
+    def sending(self, lane: HostLane, request: Request, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
         if self.engine.workbench.lanes.get(lane.host) is not lane:
@@ -118,6 +122,10 @@ class Asker:
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
         self.engine.workbench.sent(lane, self.engine.clock.monotonic())
+        now = self.engine.clock.epoch()
+        lane.count(now)
+        if self.engine.settings.events == "all":
+            lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
         self.engine.dispatch()
 

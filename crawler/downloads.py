@@ -69,7 +69,7 @@ async def _stream(
     async with asker.fetcher.stream(
         request,
         headers={**headers_for(request, asker.visitor.spider.headers), **headers},
-        before_send=partial(asker.sending, lane, sent),
+        before_send=partial(asker.sending, lane, request, sent),
     ) as (status, received, chunks):
         answers.append(Reply(request.url, status, received))
         if status in REDIRECTS:

@@ -174,7 +174,14 @@ class Feeder:
         ahead = self._clock.epoch() - self._clock.monotonic()
         await self._frontier.release(
             [
-                Parting(lane.host, lane.token, lane.ready_at + ahead, lane.not_before, circuit.packed(lane.circuit))
+                Parting(
+                    lane.host,
+                    lane.token,
+                    lane.ready_at + ahead,
+                    lane.not_before,
+                    circuit.packed(lane.circuit),
+                    lane.last_words(),
+                )
                 for lane in lanes
             ]
         )

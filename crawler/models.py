@@ -190,6 +190,14 @@ class FileRecord(Struct, frozen=True):
     sha256: str
 
 
+class Event(Struct, frozen=True, array_like=True):
+    """Something that happened to a host, for the journal; ``at`` is epoch seconds."""
+
+    at: float
+    kind: str
+    detail: str
+
+
 class Visit(Struct):
     """All that one request led to. It is committed as one, or refused as one if its token is stale.
 
@@ -217,6 +225,7 @@ class Visit(Struct):
     ready_at: float | None = None
     delay: float | None = None
     circuit: str | None = None
+    events: Sequence[Event] = ()
 
     @property
     def is_counted(self) -> bool:

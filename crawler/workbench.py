@@ -10,8 +10,10 @@ from heapq import heapify, heappop, heappush, nsmallest
 from itertools import count
 from typing import Generic, TypeVar
 
+from crawler import asked
+from crawler.asked import MINUTE, Minute
 from crawler.circuit import CLOSED
-from crawler.models import Page
+from crawler.models import Event, Page
 from crawler.politeness import Pace, next_at, owed_until
 from crawler.robots import Robots
 from crawler.tempo import Tempo, adapted, heard
@@ -31,10 +33,10 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "circuit", "complete", "host", "in_flight", "is_circuit_stored", "is_outranked",
-        "is_pace_stored", "is_parked", "is_sending", "not_before", "open_visits", "origin", "owed_until",
-        "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_until", "robots_why",
-        "sent_at", "suspects", "tempo", "token", "urgent", "usual_pace",
+        "armed", "circuit", "complete", "events", "host", "in_flight", "is_circuit_stored", "is_outranked",
+        "is_pace_stored", "is_parked", "is_sending", "minute", "not_before", "open_visits", "origin",
+        "owed_until", "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_until",
+        "robots_why", "sent_at", "suspects", "tempo", "token", "urgent", "usual_pace",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -43,6 +45,8 @@ class Lane(Generic[Ticket]):
         self.token = token
         self.pace = self.usual_pace = pace  # the usual one knows nothing of how the host has answered
         self.tempo = Tempo()
+        self.minute: Minute | None = None  # what it was asked within the current one
+        self.events: list[Event] = []  # which the journal has not heard of
         self.ready_at = ready_at
         self.sent_at = -math.inf
         # nobody tells whether its last owner left a burst
@@ -104,6 +108,25 @@ class Lane(Generic[Ticket]):
     def is_stuck(self) -> bool:
         """Whether it can only go on with a page that it does not hold: its robots.txt."""
         return self.robots is None and not self.open_visits and not self.may_send
+
+    def count(self, now: float) -> None:
+        """Note down that a request is written `now`, in epoch seconds."""
+        before = self.minute
+        self.minute = asked.counted(before, self.origin, self.usual_pace, self.in_flight, now)
+        if before is not None and self.minute.requests == 1:
+            self.events.append(Event(before.first_at, MINUTE, asked.packed(before)))
+
+    def last_words(self) -> list[Event]:
+        """Take all that the journal has not heard of."""
+        if self.minute is not None:
+            self.events.append(Event(self.minute.first_at, MINUTE, asked.packed(self.minute)))
+            self.minute = None
+        return self.told()
+
+    def told(self) -> list[Event]:
+        """Take what the journal has not heard of, but for the minute that is not over."""
+        events, self.events = self.events, []
+        return events
 
     def next_page(self) -> Page:
         """Take the page whose turn it is; a host that is probed is asked for one that has failed less than others."""

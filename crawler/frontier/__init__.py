@@ -22,7 +22,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from crawler.budget import Limits
-from crawler.models import Counts, Json, Lease, Link, StoredItem, Visit
+from crawler.models import Counts, Event, Json, Lease, Link, StoredItem, Visit
 
 
 class JobFacts(Struct, frozen=True):
@@ -144,6 +144,7 @@ class Parting(Struct, frozen=True):
     ready_at: float
     not_before: float = 0.0
     circuit: str = ""
+    events: Sequence[Event] = ()
 
 
 class Frontier(Protocol):

@@ -31,6 +31,14 @@ def ending(visit: Visit) -> tuple[object, ...]:
     return (*facts, int(visit.charged), int(visit.deferred))
 
 
+def events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+    """Failures of pages, and what happened to their hosts."""
+    for visit in visits:
+        if visit.trace:
+            yield run, visit.ended_at, visit.page.seq, visit.reason.partition(": ")[0], visit.trace
+        yield from ((run, event.at, None, event.kind, event.detail) for event in visit.events)
+
+
 def host_facts(visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
     """What visits tell of their hosts."""
     for visit in visits:

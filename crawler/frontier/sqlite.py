@@ -340,8 +340,7 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]
         self._journal.rows(queries.INSERT_FILES, files)
-        events = [(run, v.ended_at, v.page.seq, v.reason.partition(": ")[0], v.trace) for v in visits if v.trace]
-        self._journal.rows(queries.INSERT_EVENTS, events)
+        self._journal.rows(queries.INSERT_EVENTS, list(rows.events(run, visits)))
         self._journal.rows(queries.HOST_FACTS, list(rows.host_facts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
@@ -357,6 +356,8 @@ class SqliteFrontier:
             self._journal.execute(queries.COUNT, (0, -1, 1, 0, -len(found.body), self._run))
 
     def _release(self, partings: Sequence[Parting]) -> None:
+        events = [(self._run, one.at, None, one.kind, one.detail) for p in partings for one in p.events]
+        self._journal.rows(queries.INSERT_EVENTS, events)
         now = self._clock()
         self._journal.rows(
             queries.RELEASE,
