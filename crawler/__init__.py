@@ -3,11 +3,15 @@
 The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
-                 redirects decoding charset budget seen circuit windows tempo directives asked
-    1 authors    html requests response spider items                     what the author of a spider touches
+                 redirects decoding charset budget seen sitemaps
+                 credentials proxies cookies circuit windows tempo
+                 directives asked
+    1 authors    html forms formdata requests response session spider    what the author of a spider touches
+                 items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns      one page's journey
-                 asking door downloads visits handling export
+                 asking door downloads discovery visits handling export
+                 logins
                  stats progress pressure machine job processes
     4 doors      cli demo testing simulation                             how people come in
 """
@@ -16,6 +20,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from crawler.credentials import Basic as Basic
+    from crawler.credentials import Bearer as Bearer
     from crawler.errors import CrawlerError as CrawlerError
     from crawler.errors import FetchError as FetchError
     from crawler.job import Crawl as Crawl
@@ -27,8 +33,9 @@ if TYPE_CHECKING:
     from crawler.spider import Spider as Spider
 
 _HOME = {
-    "Crawl": "job", "Limits": "job", "crawl": "job", "CrawlerError": "errors", "FetchError": "errors",
-    "Request": "models", "Response": "response", "Scope": "scope", "Spider": "spider",
+    "Basic": "credentials", "Bearer": "credentials", "Crawl": "job", "Limits": "job", "crawl": "job",
+    "CrawlerError": "errors", "FetchError": "errors", "Request": "models", "Response": "response", "Scope": "scope",
+    "Spider": "spider",
 }  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605  # a list of strings, as it should be
 

@@ -5,11 +5,16 @@ handler's extra fetches all come through here.
 """
 
 import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
 from crawler.asked import CIRCUIT, REQUEST
 from crawler.circuit import is_hopeless, noted, packed, retried
+from crawler.cookies import Cookie
+from crawler.credentials import authorization
 from crawler.engine import Engine
 from crawler.errors import ConnectionReset, FetchError, LeaseLost
 from crawler.feeder import HostLane
@@ -21,10 +26,14 @@ from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host
 from crawler.pressure import Pressure
 from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
+from crawler.session import Session
 from crawler.urls import Joiner
 from crawler.windows import next_open
 
 log = logging.getLogger(__name__)
+
+logging_in: ContextVar[Session | None] = ContextVar("logging_in", default=None)
+changed_cookies: ContextVar[list[Cookie]] = ContextVar("changed_cookies")
 
 
 class Asker:
@@ -39,6 +48,7 @@ class Asker:
         self.pressure = pressure
         self.visitor = engine.visitor
         self.joiner = Joiner()
+        self.session: Session | None = None
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known
 
@@ -46,6 +56,27 @@ class Asker:
         """Nobody asks the lane's host before `until`, in epoch seconds."""
         clock = self.engine.clock
         self.engine.workbench.wait(lane, clock.monotonic() + until - clock.epoch())
+
+    def headers(self, request: Request) -> Mapping[str, str]:
+        """What is sent with a request: its own headers, the session's, its origin's credentials, the spider's."""
+        bound = authorization(request, self.engine.settings.credentials)
+        session = logging_in.get() or self.session
+        if session is not None and request.kind != "robots":
+            bound = {**bound, **session.headers_for(request, self.engine.clock.epoch())}
+        return headers_for(request, self.visitor.spider.headers, bound)
+
+    def learn(self, request: Request, lines: Sequence[str]) -> None:
+        """Keep what the Set-Cookie lines of an answer say, if there is a session; those that changed are the page's."""
+        session = logging_in.get() or self.session
+        if session is not None and request.kind != "robots":
+            changed_cookies.get([]).extend(session.jar.learn(request.url, lines, self.engine.clock.epoch()))
+
+    def heed(self, lane: HostLane, reply: Reply) -> None:
+        """Let the host rest at once if it is overloaded; called before the next request to it can go out."""
+        if reply.status in OVERLOADED:
+            self.hold_back(lane, self.engine.clock.epoch() + (self.visitor.retry_after(reply) or SHORTEST_REST))
+            if self.engine.settings.adaptive:
+                self.engine.workbench.heard(lane, reply.status, 0.0)
 
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
@@ -63,19 +94,29 @@ class Asker:
         try:
             reply = await self.fetcher.fetch(
                 request,
-                headers=headers_for(request, self.visitor.spider.headers),
+                headers=self.headers(request),
                 before_send=partial(self.sending, lane, request, sent),
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
-            if self.engine.settings.adaptive and request.kind != "robots":  # a file answers faster than pages do
-                self.engine.workbench.heard(lane, reply.status, reply.waited)
-            if reply.status in OVERLOADED:  # known before the next request of this host can go out
-                now = self.engine.clock.epoch()
-                self.hold_back(lane, now + (self.visitor.retry_after(reply) or SHORTEST_REST))
+            self.learn(request, reply.headers.getall("Set-Cookie", ()))
+            self.heed(lane, reply)
+            if self.engine.settings.adaptive and request.kind != "robots" and reply.status not in OVERLOADED:
+                self.engine.workbench.heard(lane, reply.status, reply.waited)  # robots.txt is quicker than pages are
             return reply
         finally:
             self.free(lane, was_sent=bool(sent))
+
+    @contextmanager
+    def attempt(self, lane: HostLane, request: Request) -> Iterator[None]:
+        """Note how what is done within ends: with an answer, or with the FetchError that it raises."""
+        began_at = self.engine.clock.epoch()
+        try:
+            yield
+        except FetchError as error:
+            self.note(lane, request, began_at, failed=is_of_host(error))
+            raise
+        self.note(lane, request, began_at, failed=False)
 
     def note(self, lane: HostLane, request: Request, began_at: float, *, failed: bool) -> None:
         """Have the host's circuit know how a request ended, and the host left alone if it is open now."""

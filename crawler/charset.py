@@ -61,6 +61,11 @@ _LABELS = {
 }
 _CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
 
+_OFFICIAL = re.compile(
+    r"utf-8|ibm866|iso-8859-\d+|koi8-[ru]|macintosh|x-mac-cyrillic|windows-(?:874|125\d)|gb18030|big5|euc-(?:jp|kr)"
+    r"|iso-2022-jp|shift_jis"
+)
+
 # What undeclared pages really are in; every further candidate makes the detector less sure of these.
 _GUESSES = (
     *("cp1250", "cp1251", "cp1252", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "cp866", "iso8859_2"),
@@ -107,6 +112,11 @@ def codec_for(label: str) -> str | None:
     """
     # str.lower() would also turn the Kelvin sign into a k.
     return _CODECS.get(label.strip("\t\n\f\r ").lower()) if label.isascii() else None
+
+
+def name_of(codec: str) -> str:
+    """The standard's own name of a codec's encoding, for those that pages are written in."""
+    return max(label for label in _LABELS[codec].split() if _OFFICIAL.fullmatch(label))
 
 
 def sniff(body: bytes, content_type: str) -> str:

@@ -70,8 +70,8 @@ class Door:
         """Where a download of `url` will lie, below the job's folder."""
         return self._asker.files.path_for(self._asker.run, url)
 
-    async def fetch(self, request: Request, parent: Response) -> Response:  # noqa: ARG002  # the protocol's
-        """The response to an extra request of a handler, whose own time stands still meanwhile."""
+    async def fetch(self, request: Request, parent: Response | None = None) -> Response:  # noqa: ARG002  # the protocol's
+        """The response to an extra request of a handler or a login, whose own time stands still meanwhile."""
         self._fetches += 1
         if self._fetches > MOST_FETCHES:
             raise HandlerError(f"more than {MOST_FETCHES} fetches for one page: yield requests instead")

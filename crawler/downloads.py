@@ -6,13 +6,12 @@ from functools import partial
 
 from crawler.asking import Asker
 from crawler.door import LONGEST_QUEUE, Door
-from crawler.errors import FetchError, HttpError, StorageFull, StoreUnavailable
+from crawler.errors import HttpError, StorageFull, StoreUnavailable
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow
 from crawler.models import Page, Request, State, Visit
-from crawler.politeness import REDIRECTS, is_of_host
-from crawler.redirects import headers_for
+from crawler.politeness import REDIRECTS
 from crawler.response import File, Response
 
 
@@ -21,29 +20,24 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     request = page.request
     answers: list[Reply] = []
     sent: list[bool] = []
-    began_at = asker.engine.clock.epoch()
     try:
-        record = await asker.files.receive(
-            request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
-            asker.run,
-            partial(_stream, asker, lane, request, answers, sent),
-            partial(_progress, asker, request.url),
-        )
+        with asker.attempt(lane, request):
+            record = await asker.files.receive(
+                request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
+                asker.run,
+                partial(_stream, asker, lane, request, answers, sent),
+                partial(_progress, asker, request.url),
+            )
     except StoreUnavailable as error:  # another process is writing this very file
         raise NotNow(asker.engine.clock.epoch() + LONGEST_QUEUE, str(error)) from error
     except StorageFull as error:  # no fault of the page's: what there is of it stays, and it waits for room
         wait = asker.pressure.no_room(error, asker.engine.clock.monotonic())
         raise NotNow(asker.engine.clock.epoch() + wait, str(error)) from error
-    except FetchError as error:
-        asker.note(lane, request, began_at, failed=is_of_host(error))
-        raise
     except _Elsewhere:
-        asker.note(lane, request, began_at, failed=False)
         return await asker.visitor.redirected(page, lane.token, answers[-1])
     finally:
         asker.downloads.pop(request.url, None)
         asker.free(lane, was_sent=bool(sent))
-    asker.note(lane, request, began_at, failed=False)
     asker.pressure.room()
     visit = Visit(page, lane.token, State.DONE, "", answers[-1].status, ended_at=asker.engine.clock.epoch())
     visit.size, visit.file = record.size, record
@@ -68,14 +62,16 @@ async def _stream(
 ) -> AsyncIterator[tuple[int, Mapping[str, str], AsyncIterator[bytes]]]:
     async with asker.fetcher.stream(
         request,
-        headers={**headers_for(request, asker.visitor.spider.headers), **headers},
+        headers={**asker.headers(request), **headers},
         before_send=partial(asker.sending, lane, request, sent),
     ) as (status, received, chunks):
         answers.append(Reply(request.url, status, received))
+        asker.learn(request, received.getall("Set-Cookie", ()))
         if status in REDIRECTS:
             raise _Elsewhere
         if status not in {200, 206, 416}:
             error = HttpError(f"status {status}", url=request.url, status=status, hops=request.hops)
+            asker.heed(lane, answers[-1])
             error.retry_after = asker.visitor.retry_after(answers[-1])
             raise error
         length = received.get("Content-Length", "")

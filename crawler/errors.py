@@ -3,11 +3,11 @@
     CrawlerError
     ├── FetchError                 the web: a request led to no usable response
     │   ├── network                ConnectTimeout ReadTimeout TruncatedBody ProtocolError HeadersTooLarge
-    │   │                          ConnectionReset DnsError TlsError
+    │   │                          ConnectionReset DnsError TlsError ProxyError
     │   ├── content                ResponseTooLarge DecompressionBomb UnsupportedEncoding ContentDecodingError
-    │   │                          ParseLimit UrlTooLong
+    │   │                          ParseLimit UrlTooLong BadSitemap
     │   ├── redirects and rules    TooManyRedirects UnsafeRedirect BadRedirect BlockedAddress
-    │   │                          RobotsDisallowed RobotsUnreachable
+    │   │                          RobotsDisallowed RobotsUnreachable LoginFailed
     │   └── status                 HttpError
     ├── SpiderError                the spider's author: HandlerError ItemError SelectorError
     ├── ConfigError                the operator: a wrong setting, spider, argument or file
@@ -108,6 +108,12 @@ class TlsError(FetchError):
     """The certificate or the TLS handshake was refused."""
 
 
+class ProxyError(FetchError):
+    """No proxy of the host's can be used now; it waits until one can."""
+
+    retryable = True
+
+
 class ResponseTooLarge(FetchError):
     """The body is over its cap."""
 
@@ -134,6 +140,10 @@ class UrlTooLong(FetchError):
     """The URL is longer than 2,048 bytes."""
 
 
+class BadSitemap(FetchError):
+    """What was named as a sitemap is none, or it is broken before its first entry."""
+
+
 class TooManyRedirects(FetchError):
     """The chain of redirects is too long, or a circle."""
 
@@ -156,6 +166,10 @@ class RobotsDisallowed(FetchError):
 
 class RobotsUnreachable(FetchError):
     """robots.txt could not be had for twelve hours, so nothing may be asked (RFC 9309 section 2.3.1.4)."""
+
+
+class LoginFailed(FetchError):
+    """The page takes us for logged out, however often we log in."""
 
 
 class HttpError(FetchError):

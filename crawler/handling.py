@@ -4,18 +4,22 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 from inspect import isawaitable
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar, cast
 
 from crawler.budget import LimitReached
 from crawler.errors import CrawlerError, FetchError, HandlerError, LeaseLost, SpiderError, StoreError
+from crawler.frontier import Breadcrumb
 from crawler.items import is_item
 from crawler.models import Request
 from crawler.requests import Requests
 from crawler.response import Door
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 SLOW_HANDLER = 0.1
 LONGEST_TRACE = 20_000
 
@@ -38,6 +42,50 @@ class PageDoor(Door, Protocol):
 OURS = (SpiderError, FetchError, NotNow, LimitReached, LeaseLost, StoreError)
 
 
+class AtWork:
+    """Marks a page in the breadcrumb while its code runs; not while it waits, since then it ends no process."""
+
+    __slots__ = ("_breadcrumb", "_depth", "_page", "_slot")
+
+    def __init__(self, breadcrumb: Breadcrumb, page: int) -> None:
+        self._breadcrumb = breadcrumb
+        self._page = page
+        self._depth = self._slot = 0
+
+    def __enter__(self) -> None:
+        if not self._depth:
+            self._slot = self._breadcrumb.enter(self._page)
+        self._depth += 1
+
+    def __exit__(self, *_raised: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            self._breadcrumb.leave(self._slot)
+
+
+class Stepped(Generic[Result]):
+    """A coroutine to be awaited, each step of which is taken within a context manager."""
+
+    __slots__ = ("_around", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[object, object, Result], around: AbstractContextManager[None]) -> None:
+        self._coroutine = coroutine
+        self._around = around
+
+    def __await__(self) -> Generator[object, object, Result]:
+        step: Callable[[], object] = partial(self._coroutine.send, None)
+        while True:
+            try:
+                with self._around:
+                    waits_for = step()
+            except StopIteration as end:
+                return cast("Result", end.value)
+            try:
+                step = partial(self._coroutine.send, (yield waits_for))
+            except BaseException as error:  # noqa: BLE001  # whatever it is, it is the coroutine's
+                step = partial(self._coroutine.throw, error)
+
+
 async def drained(called: Callable[[], object], door: PageDoor | None, limit: float) -> list[object]:
     """All that a handler yields or returns, laid flat. What it raises becomes a HandlerError, unless it is our own.
 
@@ -51,7 +99,7 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
             await _awaited(outcome, yielded, door, limit)
         else:
             _collect(outcome, yielded)
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+    except (KeyboardInterrupt, MemoryError):
         raise
     except BaseException as error:
         if door is not None and door.interrupt is not None:

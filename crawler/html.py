@@ -87,6 +87,18 @@ class Node:
     def __repr__(self) -> str:
         return f"<Node {self.tag}>"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Node) and self.raw.mem_id == other.raw.mem_id
+
+    def __hash__(self) -> int:
+        return self.raw.mem_id
+
+    @property
+    def parent(self) -> "Node | None":
+        """The element that this one lies in; None for the page's root."""
+        above = self.raw.parent
+        return Node(above, self.page) if above is not None and above.is_element_node else None
+
     @property
     def tag(self) -> str:
         """The element's name, in lower case."""

@@ -18,10 +18,11 @@ from crawler import machine
 from crawler.asking import Asker
 from crawler.budget import Budget, Limits
 from crawler.engine import LAST_WORDS, Engine
-from crawler.errors import ConfigError, StorageFull
+from crawler.errors import ConfigError, StorageFull, StoreError
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
+from crawler.fetch.cache import CachingFetcher
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
@@ -41,6 +42,7 @@ __all__ = ["Crawl", "Limits", "Progress", "Summary", "crawl", "default_job_name"
 log = logging.getLogger(__name__)
 IN_MEMORY = ":memory:"
 ITERATOR = "async for"
+CACHE = ".cache"  # beside the jobs, for all of them
 
 
 class Crawl:
@@ -75,6 +77,8 @@ class Crawl:
         )
         self.job = job or default_job_name(spider, seeds)
         self.is_kept = folder is not None
+        if self.settings.cache_for and not self.is_kept:
+            raise ConfigError("cache_for keeps replies in a folder: pass one, or leave it out")
         self.folder = Path(folder or "output") / self.job
         self._facts = JobFacts(spider.name, {**spider.given, **{f"seed {n}": url for n, url in enumerate(seeds)}})
         self._outputs = [output] if isinstance(output, str) else list(output)
@@ -85,12 +89,15 @@ class Crawl:
         self._budget = Budget(self._limits)
         self._part: Part | None = None
         self._prints = True
+        self._supervisor: int | None = None
+        self._engines = 1
         self._stack = AsyncExitStack()
         self._running: asyncio.Task[Summary] | None = None
         self._stopped = ""
         self._stats: Stats | None = None
         self._engine: Engine | None = None
         self._full: StorageFull | None = None
+        self._cache: CachingFetcher | None = None
         self._exporters: list[Exporter] = []
         self._frontier: SqliteFrontier
         self._run: Run
@@ -127,8 +134,12 @@ class Crawl:
         left = None if self._limits.max_time is None else max(0.0, self._limits.max_time - elapsed)
         self._limits = msgspec.structs.replace(self._limits, max_time=left)
 
-    def share_bytes(self, count: Callable[[int], int]) -> None:
-        """Count received bytes with other engines: `count` adds some, and gives the sum; call it before all else."""
+    def supervise(self, supervisor: int, engines: int, count: Callable[[int], int]) -> None:
+        """Be one of so many engines that process `supervisor` watches; call it before all else.
+
+        `count` adds received bytes to those of all of them, and gives the sum.
+        """
+        self._supervisor, self._engines = supervisor, engines
         self._budget = Budget(self._limits, count)
 
     def stop(self, reason: str = "interrupted") -> None:
@@ -183,7 +194,7 @@ class Crawl:
     # -- the parts
 
     async def _open(self) -> None:
-        settings = self.settings = _fitted(self.settings)
+        settings = self.settings = _fitted(self.settings, self._engines)
         if self.is_kept:
             with translated(str(self.folder)):
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -193,7 +204,7 @@ class Crawl:
         power_safe = settings.durability == "power"
         self._frontier = SqliteFrontier(
             journal, default_delay=settings.delay, keep_runs=settings.keep_runs, power_safe=power_safe,
-            patience=settings.store_patience,
+            patience=settings.store_patience, supervisor=self._supervisor,
         )  # fmt: skip
         self._stack.push_async_callback(self._frontier.close)
         self._stack.callback(self.spider.close)
@@ -205,7 +216,8 @@ class Crawl:
             for name in sorted(await self._frontier.handlers()):
                 handler(self.spider, name)  # a method that is gone is better known now than in the middle of the night
             done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
-            self.resumes = f"resuming run {self._run.number} of job {self.job}: {done}"
+            verb = "joining" if self._run.others else "resuming"
+            self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
         gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth)
         visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
         visitor.learn_seeds(self._run.seeds)
@@ -218,7 +230,7 @@ class Crawl:
             for exporter in self._exporters:
                 self._stack.push_async_callback(exporter.close)
                 await exporter.open(self._existing if self._outputs else "overwrite")  # the job's folder is its own
-        except ConfigError:
+        except (ConfigError, StoreError):
             await self._frontier.withdraw()
             raise
         if self._part is None:
@@ -234,7 +246,7 @@ class Crawl:
         links = [visitor.link(Request(START + "/", kind="start"))]
         for request in self._seeds:
             visitor.let_in(request.url)
-            links.append(visitor.link(request, seed=True))
+            links += visitor.seed_links(request)
         return links
 
     async def _crawled(self) -> Summary:
@@ -255,8 +267,8 @@ class Crawl:
         assert self._engine is not None
         assert self._stats is not None
         engine, limits = self._engine, self._limits
-        async with Fetcher(self.settings, on_bytes=self._budget.receive) as fetcher, asyncio.TaskGroup() as group:
-            pressure = Pressure(self.folder if self.is_kept else None, self.settings)
+        async with self._fetcher() as fetcher, asyncio.TaskGroup() as group:
+            pressure = Pressure(self.folder if self.is_kept else None, self.settings, self._engines)
             self._heed(pressure)
             asker = Asker(engine, fetcher, self.folder, self._run.number, pressure)
             self._stats.downloads = asker.downloads
@@ -274,6 +286,13 @@ class Crawl:
             for exporter in self._exporters:
                 exporter.finish(patience=math.inf if outcome == "finished" else LAST_WORDS)
         return outcome
+
+    def _fetcher(self) -> Fetcher:
+        received = self._budget.receive
+        if not self.settings.cache_for:
+            return Fetcher(self.settings, on_bytes=received)
+        self._cache = CachingFetcher(self.settings, self.folder.parent / CACHE, on_bytes=received)
+        return self._cache
 
     def _backlog(self) -> int:
         assert self._engine is not None
@@ -301,7 +320,7 @@ class Crawl:
         return Summary(
             self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._stats.counts.spent.pages,
             self._stats.counts.spent.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
-            self.settings.max_failed,
+            self.settings.max_failed, self._cache.cached if self._cache else 0,
         )  # fmt: skip
 
 
@@ -338,10 +357,10 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _fitted(settings: Settings) -> Settings:
-    """The settings as they fit this machine; what had to be less is said."""
+def _fitted(settings: Settings, engines: int) -> Settings:
+    """The settings as they fit this machine's share for one engine; what had to be less is said."""
     machine.spare_address_space()
-    fitting = fitted(settings, machine.memory_left(), machine.allow_many_files())
+    fitting = fitted(settings, machine.memory_left() / engines, machine.allow_many_files())
     for name in ("concurrency", "body_memory"):
         if (less := getattr(fitting, name)) < getattr(settings, name):
             log.warning("%s is %d here: more does not fit the memory or the open files of this process", name, less)

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from crawler.cookies import Cookie
+
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 else:
     Json = Any  # msgspec knows no recursive types
-Kind = Literal["page", "start", "robots", "download"]
+Kind = Literal["page", "start", "robots", "download", "sitemap"]
 
-SUSPECT_DEATHS, LAST_DEATH = 2, 3
+# What a process that ended inside a page's handler counts against the page: little when the whole crawl ended with it,
+# since that is what operators do. Two deaths make it suspect, three end it.
+DEATH, DEATH_WITH_ALL = 4, 1
+SUSPECT_DEATHS, LAST_DEATH = 2 * DEATH, 3 * DEATH
 LINK_WEIGHT = 300  # bytes of memory, about, that a link takes until it is stored
 ROBOTS_PRIORITY = 1 << 30  # a host's robots.txt goes before anything else of that host
+SITEMAP_PRIORITY = ROBOTS_PRIORITY - 1  # and its sitemaps before its pages, so that what they say of these counts
 
 
 class State(IntEnum):
@@ -34,7 +40,8 @@ class State(IntEnum):
     FAILED = 4
 
 
-HOUSEKEEPING = frozenset({"start", "robots.txt"})  # reasons of pages that are the crawl's own, and counted as none
+# reasons of pages that are the crawl's own, and counted as none
+HOUSEKEEPING = frozenset({"start", "robots.txt", "sitemap"})
 
 
 class Request(Struct, frozen=True, omit_defaults=True):
@@ -135,7 +142,7 @@ class Page(Struct):
     deferrals: int = 0
     rank: int = 0
     parent: int | None = None
-    deaths: int = 0  # of processes that were inside its handler
+    deaths: int = 0  # of processes that were inside its handler, as they count
 
     @property
     def is_suspect(self) -> bool:
@@ -202,7 +209,8 @@ class Visit(Struct):
     """All that one request led to. It is committed as one, or refused as one if its token is stale.
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
-    page, or `deferred` by its host's fault, or counts as none.
+    page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
+    version.
     """
 
     page: Page
@@ -226,6 +234,8 @@ class Visit(Struct):
     delay: float | None = None
     circuit: str | None = None
     events: Sequence[Event] = ()
+    cookies: Sequence[Cookie] = ()
+    session: int = 0
 
     @property
     def is_counted(self) -> bool:

@@ -75,6 +75,7 @@ RETRIES: Mapping[str, Rule] = {
     "ConnectionReset": Rule(of_host=True),
     "DnsError": Rule(of_host=True),
     "TlsError": Rule(tries=0, of_host=True),
+    "ProxyError": Rule(of_host=True),
     "TruncatedBody": Rule(),
     "HttpError": Rule(),
     "ProtocolError": Rule(tries=1),
@@ -155,7 +156,7 @@ def is_trouble(status: int | None) -> bool:
 def fate(error: FetchError, page: Page, settings: Settings, now: float, circuit: Circuit = CLOSED) -> Fate:
     """What becomes of a page whose fetch ended in `error`; `circuit` is its host's, which has heard of it."""
     status = error.status if isinstance(error, HttpError) else None  # a body can break off after a 200 as well
-    if status in OVERLOADED:
+    if status in OVERLOADED or error.code == "ProxyError":  # both make the host wait, at no cost to the page
         return _overloaded(error, page, settings, now, circuit)
     if status in GONE:
         return Fate(State.GONE)
@@ -171,7 +172,7 @@ def fate(error: FetchError, page: Page, settings: Settings, now: float, circuit:
 
 
 def _overloaded(error: FetchError, page: Page, settings: Settings, now: float, circuit: Circuit) -> Fate:
-    """429 and 503 are the host's trouble: it waits as a whole, and the page's tries are not touched.
+    """The host's trouble, or that of its proxies: it waits as a whole, and the page's tries are not touched.
 
     Unless they seem to be its own, since the host goes on answering others, or patience with the host is over. The page
     waits longer than its host, so that others go before it.

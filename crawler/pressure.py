@@ -64,12 +64,15 @@ def wanted_free(setting: int | None, size: int) -> int:
 
 
 class Pressure:
-    """How many requests may be in flight, looked at once a second. `folder` is where the job lies; None has no disk."""
+    """How many requests may be in flight, looked at once a second. `folder` is where the job lies; None has no disk.
 
-    def __init__(self, folder: Path | None, settings: Settings) -> None:
+    `engines` share what memory there is.
+    """
+
+    def __init__(self, folder: Path | None, settings: Settings, engines: int = 1) -> None:
         self._folder = folder
         self._settings = settings
-        self._limit = settings.memory_limit or SOFT * machine.memory_limit()
+        self._limit = settings.memory_limit or SOFT * machine.memory_limit() / engines
         self._most = settings.concurrency
         self._lacking: tuple[float, str] | None = None  # since when too little is free, in words
         self._refused: tuple[float, str] | None = None  # since when downloads find no room

@@ -31,7 +31,10 @@ class Progress(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """How an invocation ended. `outcome` is "finished", "parked" or "stopped: …"; pages, items, bytes are its own."""
+    """How an invocation ended. `outcome` is "finished", "parked" or "stopped: …"; pages, items, bytes are its own.
+
+    ``cached`` replies came from the cache, not from their site.
+    """
 
     job: str
     run: int
@@ -45,6 +48,7 @@ class Summary(Struct, frozen=True):
     folder: Path
     outputs: tuple[str, ...]
     max_failed: int = 0
+    cached: int = 0
 
     @property
     def exit_code(self) -> int:

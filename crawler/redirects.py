@@ -15,14 +15,20 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)  # RFC 3986 section 3
 KEPT_ACROSS_ORIGINS = frozenset({"accept", "accept-language", "accept-encoding", "user-agent", "from"})
 
 
-def headers_for(request: Request, own: Mapping[str, str]) -> Mapping[str, str]:
-    """The spider's own headers and the request's; of the former only harmless ones once a redirect left the origin."""
+def headers_for(request: Request, own: Mapping[str, str], bound: Mapping[str, str] = {}) -> Mapping[str, str]:
+    """The spider's own headers and the request's; of the former only harmless ones once a redirect left the origin.
+
+    `bound` are those that belong to the request's origin: they go before the spider's, and after the request's.
+    """
+    if bound:
+        names = {name.lower() for name in bound}
+        own = {**{name: value for name, value in own.items() if name.lower() not in names}, **bound}
     if not own:
         return request.headers
     given = {name.lower() for name in request.headers}
     own = {name: value for name, value in own.items() if name.lower() not in given}
     if any(split(url)[0] != split(request.url)[0] for url in request.hops):
-        own = {name: value for name, value in own.items() if name.lower() in KEPT_ACROSS_ORIGINS}
+        own = {name: value for name, value in own.items() if name in bound or name.lower() in KEPT_ACROSS_ORIGINS}
     return {**own, **request.headers}
 
 

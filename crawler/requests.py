@@ -2,25 +2,29 @@
 
 import difflib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias, TypedDict, overload
+from typing import Annotated, Any, TypeAlias, TypedDict, cast, overload
 
 import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
 from crawler.errors import HandlerError, escaped
+from crawler.formdata import URLENCODED, Entry, encoded, urlencoded
+from crawler.forms import Submission
 from crawler.models import Kind, Request
-from crawler.urls import canonical
+from crawler.urls import canonical, split
 
 Target: TypeAlias = Callable[..., object] | str
 
 MAX_PRIORITY = 1_000_000_000  # a rank holds priority and depth in 64 bits
 
 _Token = Annotated[str, Meta(pattern=r"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]  # RFC 9110 section 5.6.2
+_Field: TypeAlias = str | int | float
 Headers = dict[_Token, Annotated[str, Meta(pattern=r"\A[^\r\n\0]*\Z")]]
 _TYPES: dict[str, Any] = {
     "method": _Token,
     "headers": Headers,
+    "cookies": dict[_Token, Annotated[str, Meta(pattern=r"\A[^;\x00-\x1f\x7f]*\Z")]],
     "body": bytes,
     "priority": Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)],
     "key": Annotated[str, Meta(min_length=1)],
@@ -29,27 +33,33 @@ _TYPES: dict[str, Any] = {
     "anywhere": bool,
     "retry": bool,
 }
-_FIELDS = {"to": "handler", "json": "body"}
+_SECRET = {"cookies", "form"}  # of these a message has the names alone
+_FIELDS = {"to": "handler", "json": "body", "form": "body"}
+_BODIES = {"json": "application/json", "form": URLENCODED}
+_NOT_OF_FORMS = {"method", "body", "json", "form"}  # a form says these itself; they are names of fields there
 
 
 class Options(TypedDict, total=False):
     """What may be said of a request besides its URL; None is the same as not saying it.
 
     ``to``: the handler, as a method of the spider or its name; the one that is running unless given. ``failed``: the
-    method that is told when the request has failed for good. ``method``: GET, or POST where there is a body. ``json``:
-    anything msgspec encodes, sent as a body with its Content-Type. ``data``: plain JSON that the handler finds in
-    ``response.data``. ``priority``: higher goes first among the pages of its host. ``key``: what tells the request from
-    others, instead of method, URL and body. ``accept``: further content types to take, such as ``"application/pdf"``.
-    ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``: though it is out of scope. ``retry``:
-    though it is neither GET nor HEAD.
+    method that is told when the request has failed for good. ``method``: GET, or POST where there is a body.
+    ``cookies``: by name; sent as they are, and no others. ``json``: anything msgspec encodes, sent as a body with its
+    Content-Type. ``form``: fields, sent as those of a form; a list is a field that is there several times. ``data``:
+    plain JSON that the handler finds in ``response.data``. ``priority``: higher goes first among the pages of its host.
+    ``key``: what tells the request from others, instead of method, URL and body. ``accept``: further content types to
+    take, such as ``"application/pdf"``. ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``:
+    though it is out of scope. ``retry``: though it is neither GET nor HEAD.
     """
 
     to: Target | None
     failed: Target | None
     method: str | None
     headers: Mapping[str, str] | None
+    cookies: Mapping[str, str] | None
     body: bytes | None
     json: object
+    form: Mapping[str, object] | None
     data: object
     priority: int | None
     key: str | None
@@ -110,24 +120,52 @@ def described(options: Options, *, handler: str = "parse", depth: int = 0, kind:
             try:
                 fields[_FIELDS.get(name, name)] = _checked(name, value)
             except (msgspec.MsgspecError, ValueError, TypeError, RecursionError) as error:
-                raise HandlerError(f"{name}={escaped(repr(value))}: {error}") from None
-    if options.get("json") is not None:
-        if options.get("body") is not None:
-            raise HandlerError("a request has json= or body=, not both")
-        fields["headers"] = _with_json_type(fields.get("headers", {}))
+                shown = str(list(value)) if name in _SECRET and isinstance(value, Mapping) else repr(value)
+                raise HandlerError(f"{name}={escaped(shown)}: {error}") from None
+    bodies = [name for name in ("json", "form", "body") if options.get(name) is not None]
+    if len(bodies) > 1:
+        raise HandlerError(f"a request has {bodies[0]}= or {bodies[1]}=, not both")
+    if bodies and bodies[0] in _BODIES:
+        fields["headers"] = _with({"Content-Type": _BODIES[bodies[0]]}, fields.get("headers", {}))
+    if cookies := fields.pop("cookies", None):
+        listed = "; ".join(f"{name}={value}" for name, value in cookies.items())
+        fields["headers"] = _with({"Cookie": listed}, fields.get("headers", {}))
     if "body" in fields:
         fields.setdefault("method", "POST")
     return Request("", **fields)
 
 
+def form_options(named: Mapping[str, object]) -> tuple[Options, dict[str, Any]]:
+    """Keywords of a form taken apart: the options of its request, and its fields."""
+    known = Options.__annotations__.keys() - _NOT_OF_FORMS
+    options = {name: value for name, value in named.items() if name in known}
+    return cast("Options", options), {name: value for name, value in named.items() if name not in known}
+
+
+def submitted(template: Request, sent: Submission, action: str, *, page: str) -> Request:
+    """What a form sends to the canonical URL `action`, with the Origin and Referer that a browser gives a POST.
+
+    The latter is all of the page's URL to its own origin, its origin to others, and nothing from https to http
+    (Referrer Policy, "strict-origin-when-cross-origin").
+    """
+    if sent.method == "GET":
+        query = urlencoded(sent.entries, sent.codec).decode()
+        return replace(template, url=resolved(f"{action.partition('?')[0]}?{query}"))
+    body, content_type = encoded(sent.entries, sent.enctype, sent.codec)
+    origin = split(page)[0]
+    own = {"Content-Type": content_type, "Origin": origin}
+    if split(action)[0] == origin:
+        own["Referer"] = page
+    elif not (origin.startswith("https:") and action.startswith("http:")):
+        own["Referer"] = f"{origin}/"
+    else:
+        own["Origin"] = "null"
+    return replace(template, url=action, method="POST", body=body, headers=_with(own, template.headers))
+
+
 def _checked(name: str, value: object) -> object:
-    match name:
-        case "to" | "failed":
-            return _handler_name(value)
-        case "json":
-            return msgspec.json.encode(value)
-        case "data":
-            return _plain_json(value)
+    if reader := _READERS.get(name):
+        return reader(value)
     checked = msgspec.convert(value, _TYPES[name], builtin_types=(bytes,))
     match checked:
         case str() if name == "method":
@@ -154,7 +192,23 @@ def _plain_json(value: object) -> object:
     return back
 
 
-def _with_json_type(headers: Mapping[str, str]) -> dict[str, str]:
-    if any(name.lower() == "content-type" for name in headers):
-        return dict(headers)
-    return {**headers, "Content-Type": "application/json"}
+def _fields(value: object) -> bytes:
+    entries: list[Entry] = []
+    for name, given in msgspec.convert(value, dict[str, _Field | list[_Field]]).items():
+        entries += [Entry(name, str(one)) for one in (given if isinstance(given, list) else [given])]
+    return urlencoded(entries)
+
+
+def _with(headers: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
+    """Headers, but for those that the author gave another value."""
+    given = {name.lower() for name in own}
+    return {**{name: value for name, value in headers.items() if name.lower() not in given}, **own}
+
+
+_READERS: dict[str, Callable[[object], object]] = {
+    "to": _handler_name,
+    "failed": _handler_name,
+    "json": msgspec.json.encode,
+    "form": _fields,
+    "data": _plain_json,
+}

@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from crawler import charset
 from crawler.directives import directives
 from crawler.errors import HandlerError, SelectorError, escaped
+from crawler.forms import Form, Value
 from crawler.html import Node, Selection, Tree, base_href, hrefs, linked, meta_robots, parse
 from crawler.models import Json, Request
-from crawler.requests import Options, Requests, described, resolved
+from crawler.requests import Options, Requests, described, form_options, resolved, submitted
 from crawler.urls import Joiner, canonical
 
 Default = TypeVar("Default")
@@ -234,6 +235,32 @@ class Response:
         """A request for a URL, absolute or relative to the page. Raises `HandlerError` if it is none."""
         template = described(options, handler=self.requested.handler, depth=self.depth + 1)
         return replace(template, url=resolved(url, self._base_url()))
+
+    def form(
+        self,
+        selector: str | None = None,
+        fields: Mapping[str, Value] | None = None,
+        /,
+        *,
+        submit: str | None = None,
+        **named: object,
+    ) -> Request:
+        """The request that a form of the page sends when `fields` are filled in, as by a browser without scripts.
+
+        Hidden fields, ticked boxes and selected options are sent as they stand; ``True`` ticks a box, ``None`` leaves
+        a field out, a list fills in several of one name. `submit` names the button, else it is the first. Keywords are
+        fields too, but for the options of `request` (``to=self.results``): a field that is called like one of these
+        stands in `fields`. Without a selector the page must have one form only.
+
+        Raises `SelectorError`, with page and selector, for a form, field, button or choice that is not there.
+        """
+        options, keywords = form_options(named)
+        form = Form(self.node, selector, self.encoding)
+        form.refuse_unclear(options.keys() - (fields or {}).keys())
+        sent = form.submission({**(fields or {}), **keywords}, submit)
+        action = resolved(sent.action, self._base_url()) if sent.action else self.url
+        template = described(options, handler=self.requested.handler, depth=self.depth + 1)
+        return submitted(template, sent, action, page=self.url)
 
     def download(self, url: str, **options: Unpack[Options]) -> Request:
         """A request for a file of any size, streamed to disk; ``path``, below the job's folder, is known at once.

@@ -14,7 +14,9 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import Meta, Struct
 
+from crawler.credentials import Credential, by_origin
 from crawler.errors import ConfigError
+from crawler.proxies import Proxy, by_pattern
 from crawler.windows import window
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -22,6 +24,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", re.IGNORECASE)
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
+SECRET = {"credentials", "proxies"}  # not repeated in messages
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 LONGEST = 10 * 366 * 86_400.0  # ten years: longer is a slip, and infinity is no date
@@ -89,7 +92,24 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
+    credentials: Annotated[
+        dict[str, Credential], Meta(description="who we are to an origin: user and password, or token")
+    ] = {}
+    proxies: Annotated[
+        dict[str, list[Proxy]], Meta(description="host pattern to the proxies it is asked by in turn")
+    ] = {}
+    ca_file: Annotated[str, Meta(description="PEM file of further authorities whose certificates are trusted")] = ""
+    client_certificates: Annotated[
+        dict[str, str], Meta(description="host pattern to the PEM file of our own certificate and key")
+    ] = {}
+    address_family: Annotated[
+        Literal["any", "ipv4", "ipv6"], Meta(description="by which addresses hosts are reached")
+    ] = "any"
+    local_address: Annotated[str, Meta(description="IP address of this machine that connections come from")] = ""
     resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
+    cache_for: Annotated[Seconds, Meta(description="how long replies are kept while a spider is written; 0: none")] = (
+        0.0
+    )
     stall_timeout: Annotated[
         Timeout, Meta(description="an engine that stands still for so long is ended, replaced")
     ] = 60.0
@@ -171,7 +191,8 @@ def _checked(name: str, value: object, source: str) -> object:
         for text in _windows(name, checked):
             window(text)
     except (msgspec.ValidationError, ValueError) as error:
-        raise ConfigError(f"setting {name}={value!r} in {source}: {error}{_choices(name)}") from None
+        shown = "…" if name in SECRET else repr(value)
+        raise ConfigError(f"setting {name}={shown} in {source}: {error}{_choices(name)}") from None
     return checked
 
 
@@ -189,8 +210,8 @@ def _choices(name: str) -> str:
 
 
 def _from_text(name: str, value: object) -> object:
-    if name == "hosts" and isinstance(value, Mapping):
-        return {pattern: _host_from_text(chosen) for pattern, chosen in value.items()}
+    if (tables := _TABLES.get(name)) and isinstance(value, str | Mapping):
+        return tables(value)
     if not isinstance(value, str):
         return value
     if value == "null" and FIELDS[name].default is None:
@@ -202,6 +223,12 @@ def _from_text(name: str, value: object) -> object:
     inner = wanted.type if isinstance(wanted, msgspec.inspect.Metadata) else wanted
     reader = _TYPES.get(type(inner))
     return reader(value) if reader else value
+
+
+def _hosts(value: str | Mapping[str, object]) -> object:
+    return (
+        {pattern: _host_from_text(chosen) for pattern, chosen in value.items()} if isinstance(value, Mapping) else value
+    )
 
 
 def _host_from_text(chosen: object) -> object:
@@ -216,6 +243,16 @@ def _pairs(parts: Iterable[str]) -> Iterable[tuple[str, str]]:
         if not equals:
             raise ValueError(f"expected name=value, got {part!r}")
         yield name.strip(), value.strip()
+
+
+def _by_name(value: str | Mapping[str, object]) -> Mapping[str, object]:
+    """A table, or pairs that may be secret, so that a message must not have them."""
+    if not isinstance(value, str):
+        return value
+    parts = [part for part in value.split(",") if part.strip()]
+    if not all("=" in part for part in parts):
+        raise ValueError("expected name=value, with commas between; a comma within a value takes a TOML table")
+    return dict(_pairs(parts))
 
 
 def parse_size(text: str) -> int:
@@ -242,4 +279,9 @@ _TYPES: dict[type, Callable[[str], object]] = {
     msgspec.inspect.ListType: lambda text: [part.strip() for part in text.split(",") if part.strip()],
     msgspec.inspect.DictType: lambda text: dict(_pairs(text.split(","))),
     msgspec.inspect.BoolType: lambda text: _BOOLEANS.get(text.lower(), text),
+}
+_TABLES: dict[str, Callable[[str | Mapping[str, object]], object]] = {
+    "hosts": _hosts,
+    "credentials": lambda value: by_origin(_by_name(value)),
+    "proxies": lambda value: by_pattern(_by_name(value)),
 }

@@ -10,6 +10,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from functools import partial
 from types import UnionType
 from typing import (
@@ -36,6 +38,8 @@ from crawler.models import Request
 from crawler.requests import Headers, Options, described, resolved
 from crawler.response import Response
 from crawler.scope import Scope
+from crawler.session import Session
+from crawler.sitemaps import since
 from crawler.urls import canonical
 
 Args = TypeVarTuple("Args")
@@ -44,6 +48,9 @@ Result = TypeVar("Result")
 _WORD_STARTS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NAME = re.compile(r"\w[\w.-]*")
 _BOOLS = {"yes": True, "on": True, "true": True, "1": True, "no": False, "off": False, "false": False, "0": False}
+
+page_at_work: ContextVar[AbstractContextManager[None] | None] = ContextVar("page_at_work", default=None)
+"""Within it the code of the page at hand is known to run."""
 
 
 class Spider:
@@ -79,6 +86,12 @@ class Spider:
     """What each item is taken through before it is stored, in order: see `items.refined`."""
     headers: Mapping[str, str] = {}
     """Headers of every request."""
+    sitemaps: bool | Sequence[str] = False
+    """URLs of sitemaps and feeds; True: those that the robots.txt of the seeds' hosts name, or else /sitemap.xml."""
+    sitemap_since: str = ""
+    """What is older is left out: a date (``2024-05-17``), or how long ago (``7d``)."""
+    sitemap_to: Mapping[str, str] = {}
+    """Handlers for what sitemaps name, by patterns for the URL; the first that matches counts, ``parse`` if none."""
 
     given: Mapping[str, str]
     """The arguments that this spider was made with, as text: they are part of what makes a job the same job."""
@@ -117,13 +130,30 @@ class Spider:
         """The handler of the seeds, and of all requests that name no other."""
         raise HandlerError(f"{type(self).__name__} has no method parse, the handler of {response.url}")
 
+    async def login(self, session: Session) -> None:
+        """Log in, by ``await session.get(url)``, ``.post(url, form=…)`` and ``.submit(response.form(…))``.
+
+        Unless it is overridden nobody logs in, and no cookies are kept. It is called before the first page is asked,
+        and when `logged_out` says so; the session outlives the process.
+        """
+
+    def logged_out(self, response: Response) -> bool:  # noqa: ARG002  # for authors
+        """Whether an answer is one to somebody who is not logged in; asked of every page of a spider with `login`.
+
+        A redirect is asked about too: its ``status`` is 302 or so, and its ``url`` where it leads.
+        """
+        return False
+
     def request(self, url: str, **options: Unpack[Options]) -> Request:
         """A request for an absolute URL, for `start` and ``seeds``; raises `HandlerError` if it is none."""
         return replace(described(options), url=resolved(url))
 
     async def in_thread(self, function: Callable[[*Args], Result], *args: *Args) -> Result:
         """Call a function that blocks in a thread, so that the crawl goes on meanwhile."""
-        return await asyncio.to_thread(function, *args)
+        with (
+            page_at_work.get() or nullcontext()
+        ):  # what ends the process there is the page's fault, though its handler waits
+            return await asyncio.to_thread(function, *args)
 
     async def in_process(self, function: Callable[[*Args], Result], *args: *Args) -> Result:
         """Call a function that computes in a process of its own, one for each core.
@@ -176,6 +206,11 @@ def _is_own(kind: type[Spider], name: str) -> bool:
     return callable(method) and method is not getattr(Spider, name, None) and not name.startswith("__")
 
 
+def logs_in(spider: Spider) -> bool:
+    """Whether its author wrote a ``login``."""
+    return _is_own(type(spider), "login")
+
+
 def check(spider: Spider, *, has_seeds: bool = False) -> None:
     """Raise a `ConfigError` for what cannot work about a spider: which attribute, what it is, and what it takes.
 
@@ -190,22 +225,51 @@ def check(spider: Spider, *, has_seeds: bool = False) -> None:
         raise _wrong(spider, "headers", f"a dict of header lines by name ({error})") from None
     if has_seeds:
         handler(spider, "parse")
-    elif not spider.seeds and not _is_own(type(spider), "start"):
+    elif not (spider.seeds or _is_own(type(spider), "start") or _names_sitemaps(spider)):
         raise ConfigError(f"{type(spider).__name__} has nowhere to begin: give it seeds, or its own start()")
     for seed in spider.seeds:
         _check_seed(spider, seed)
+    for name in _sitemap_handlers(spider):
+        handler(spider, name)
+
+
+def _sitemap_handlers(spider: Spider) -> set[str]:
+    named = set(spider.sitemap_to.values())
+    return named | {"parse"} if spider.sitemaps and "*" not in spider.sitemap_to else named
 
 
 def _is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
+def _names_sitemaps(spider: Spider) -> bool:
+    return not isinstance(spider.sitemaps, bool) and bool(spider.sitemaps)
+
+
+def _are_sitemaps(value: object) -> bool:
+    if isinstance(value, bool):
+        return True
+    urls = value if isinstance(value, Sequence) and _is_list(value) else [None]
+    return all(isinstance(url, str) and canonical(url) for url in urls)
+
+
+def _is_date(text: object) -> bool:
+    try:
+        return isinstance(text, str) and (not text or since(text, 0.0) is not None)
+    except ValueError:
+        return False
+
+
 _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("name", lambda name: isinstance(name, str) and bool(_NAME.fullmatch(name)), "text that can name a folder"),
     ("start", inspect.isasyncgenfunction, "`async def start(self)` that yields requests or URLs"),
+    ("login", inspect.iscoroutinefunction, "`async def login(self, session)`"),
     ("seeds", _is_list, "a list of URLs, also when there is only one"),
     ("scope", lambda scope: scope is None or isinstance(scope, Scope), "a Scope or None"),
     ("settings", lambda settings: isinstance(settings, Mapping), "a dict of settings by name"),
+    ("sitemaps", _are_sitemaps, "True, or a list of absolute http or https URLs"),
+    ("sitemap_since", _is_date, "a date such as 2024-05-17, or how long ago, such as 7d"),
+    ("sitemap_to", lambda to: isinstance(to, Mapping), "a dict of names of handlers by patterns for URLs"),
     ("pipeline", lambda steps: _is_list(steps) and all(map(callable, steps)), "a list of functions from item to item"),
 )
 

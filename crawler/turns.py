@@ -6,16 +6,20 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
-from crawler.asking import Asker
+from crawler.asking import Asker, changed_cookies
+from crawler.cookies import Cookie
+from crawler.discovery import listed, sitemap, unread
 from crawler.door import Door, unreachable
 from crawler.downloads import download
 from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow, failure_of, trace_of
+from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
 from crawler.redirects import hop
+from crawler.response import Response
 from crawler.urls import canonical, split
 from crawler.visits import header
 
@@ -33,9 +37,18 @@ class Turns:
         self._asker = asker
         self._engine = asker.engine
         self._visitor = asker.visitor
+        self._logins = Logins(asker)
 
     async def visit(self, lane: HostLane, page: Page) -> Visit:
         """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
+        version, changed = self._logins.version, list[Cookie]()
+        changed_cookies.set(changed)
+        must_wait = page.request.is_counted and not self._logins.is_ready
+        visit = await (self._logged_in(lane, page) if must_wait else self._visit(lane, page))
+        visit.cookies, visit.session = changed, version
+        return visit
+
+    async def _visit(self, lane: HostLane, page: Page) -> Visit:
         robots = lane.robots
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
@@ -47,15 +60,16 @@ class Turns:
             return await self._start(lane, page)
         if robots is UNREACHABLE and kind != "robots":
             self._asker.free(lane, was_sent=False)
-            return await self._visitor.failed(page, lane.token, unreachable(lane, page.request.url))
+            return await self._failed(lane, page, unreachable(lane, page.request.url))
         try:
             if kind == "download":
                 visit = await download(self._asker, lane, page)
+            elif kind == "sitemap":
+                visit = await sitemap(self._asker, lane, page)
             elif kind == "robots":
                 visit = self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
-                reply = await self._asker.ask(lane, page.request)
-                visit = await self._visitor.judged(page, lane.token, reply, Door(self._asker), lane.circuit)
+                visit = await self._page(lane, page)
         except NotNow as error:
             return self._visitor.put_off(page, lane.token, error)
         except (StoreUnavailable, MemoryError) as error:
@@ -65,9 +79,35 @@ class Turns:
         self._asker.settle(lane, visit)
         return visit
 
+    async def _page(self, lane: HostLane, page: Page) -> Visit:
+        version, request, door = self._logins.version, page.request, Door(self._asker)
+        reply = await self._asker.ask(lane, request)
+        response = Response(
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
+        )
+        try:
+            is_out = self._logins.says_out(request, reply, response)
+        except HandlerError as error:
+            visit = Visit(page, lane.token, State.FAILED, "", reply.status, reply.size, self._engine.clock.epoch())
+            return self._visitor.broken(visit, "logged_out", error)
+        if is_out:
+            return await self._logins.returned(page, lane.token, version)
+        return await self._visitor.judged(page, lane.token, reply, response, door, lane.circuit)
+
+    async def _logged_in(self, lane: HostLane, page: Page) -> Visit:
+        """A page goes back, to be asked when the session stands for which it has waited here."""
+        self._asker.free(lane, was_sent=False)
+        try:
+            await self._logins.wait()
+        except NotNow as error:
+            return self._visitor.put_off(page, lane.token, error)
+        return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch(), "logged in"))
+
     async def _failed(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
         if page.request.kind == "robots":
             return self._no_robots(lane, page, error)
+        if page.request.kind == "sitemap":
+            return await unread(self._asker, lane, page, error)
         return await self._visitor.failed(page, lane.token, error, lane.circuit)
 
     async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
@@ -85,7 +125,7 @@ class Turns:
     async def _start(self, lane: HostLane, page: Page) -> Visit:
         """Run the spider's `start()`, storing its seeds as they come; it takes no worker's place, and may last."""
         now = self._engine.clock.epoch
-        links: list[Link] = []
+        links = listed(self._visitor)
         visit = Visit(page, lane.token, State.DONE, "start")
         task = asyncio.current_task()
         assert task is not None
@@ -94,7 +134,7 @@ class Turns:
             with self._engine.lent_place():
                 async for seed in _with_pauses(self._visitor.spider.start(), SEED_PAUSE):
                     if seed is not None:
-                        links.append(self._seed(seed))
+                        links += self._seed(seed)
                     if links and (seed is None or len(links) >= SEED_BATCH):
                         links = await self._sow(links)
         except StoreError:
@@ -113,17 +153,17 @@ class Turns:
         visit.ended_at = now()
         return visit
 
-    def _seed(self, seed: object) -> Link:
+    def _seed(self, seed: object) -> list[Link]:
         url = canonical(seed.url if isinstance(seed, Request) else seed) if isinstance(seed, Request | str) else None
         if url is None:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
         self._visitor.let_in(url)
-        return self._visitor.link(request, seed=True)
+        return self._visitor.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
-        self._engine.expect(await self._engine.frontier.add(links))
+        self._engine.expect(await self._engine.frontier.add(list(dict.fromkeys(links))))  # hosts in common
         return []
 
     # -- robots.txt

@@ -14,9 +14,9 @@ from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import NotNow, PageDoor, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.items import encode, refined
-from crawler.models import ROBOTS_PRIORITY, Item, Link, Page, Request, State, Visit, packed
+from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop
 from crawler.requests import MAX_PRIORITY, Requests
@@ -25,10 +25,11 @@ from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
-from crawler.spider import Spider, handler
+from crawler.spider import Spider, handler, page_at_work
 from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
+GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
@@ -111,8 +112,10 @@ class Visitor:
         """A page that is tried again later, at no cost."""
         return Visit(page, token, State.PENDING, str(error), ended_at=self._clock(), due_at=error.due_at)
 
-    async def judged(self, page: Page, token: int, reply: Reply, door: PageDoor, circuit: Circuit = CLOSED) -> Visit:
-        """The Visit of a page that was answered."""
+    async def judged(
+        self, page: Page, token: int, reply: Reply, response: Response, door: PageDoor, circuit: Circuit = CLOSED
+    ) -> Visit:
+        """The Visit of a page that was answered; the `response` is the reply's."""
         request = page.request
         visit = Visit(page, token, State.DONE, "", reply.status, reply.size, self._clock())
         if reply.status in REDIRECTS and reply.status not in request.statuses:
@@ -124,9 +127,6 @@ class Visitor:
         if reply.cut:
             visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
-        response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
-        )
         return await self.handled(visit, response, door)
 
     async def handled(self, visit: Visit, response: Response, door: PageDoor) -> Visit:
@@ -139,14 +139,14 @@ class Visitor:
         except FetchError as error:  # of an extra fetch that the handler left alone
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
-            visit.state, visit.reason, visit.trace = (
-                State.FAILED,
-                f"HandlerError: {escaped(str(error))}",
-                trace_of(error),
-            )
-            log.warning("%s failed on %s: %s", response.requested.handler, response.url, escaped(str(error)))
-            return visit
+            return self.broken(visit, response.requested.handler, error)
         visit.items, visit.links = items, links
+        return visit
+
+    def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
+        """The Visit of a page at which the spider's method of that name failed."""
+        visit.state, visit.reason, visit.trace = State.FAILED, f"HandlerError: {escaped(str(error))}", trace_of(error)
+        log.warning("%s failed on %s: %s", name, visit.page.request.url, escaped(str(error)))
         return visit
 
     async def failed(self, page: Page, token: int, error: FetchError, circuit: Circuit = CLOSED) -> Visit:
@@ -190,7 +190,8 @@ class Visitor:
             visit.state, visit.reason = State.SKIPPED, f"{refusal}: redirected to {target.url}"
             return visit
         visit.reason = f"redirected: {target.url}"
-        visit.links = [self.link(target, seed=is_seed, parent=visit.page.seq)]
+        parent = visit.page.seq
+        visit.links = self.seed_links(target, parent=parent) if is_seed else [self.link(target, parent=parent)]
         return visit
 
     def retry_after(self, reply: Reply) -> float | None:
@@ -209,17 +210,28 @@ class Visitor:
         asked = page.request.data if isinstance(page.request.data, str) else split(page.request.url)[0]
         return self.link(replace(target, data=asked, key=f"{page.request.key} of {asked}", priority=ROBOTS_PRIORITY))
 
+    # -- seeds
+
+    def seed_links(self, request: Request, *, parent: int | None = None) -> list[Link]:
+        """A seed on its way into the journal, and with it whatever sitemaps its host has, if the spider wants them."""
+        seed = self.link(request, seed=True, parent=parent)
+        if self.spider.sitemaps is not True:
+            return [seed]
+        key, url = f"sitemaps of {seed.origin}", seed.origin + "/sitemap.xml"
+        return [seed, self.link(Request(url, kind="sitemap", key=key, data=GUESSED, priority=SITEMAP_PRIORITY))]
+
     # -- what handlers yield
 
     async def _outcome(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link]]:
         """What a handler yields, through the pipeline and packed."""
-        slot = self._breadcrumb.enter(page.seq)
+        at_work = AtWork(self._breadcrumb, page.seq)
+        token = page_at_work.set(at_work)
         try:
-            return await self._drained(page, name, called, door)
+            return await Stepped(self._drained(page, name, called, door), at_work)
         finally:
-            self._breadcrumb.leave(slot)
+            page_at_work.reset(token)
 
     async def _drained(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None

@@ -107,10 +107,7 @@ async def test_as_the_server_saw_it(
         assert f"allowed {delay:g} s" in told
         assert "kept" in told
         db = apsw.Connection(str(tmp_path / "it" / "job.db"), flags=apsw.SQLITE_OPEN_READONLY)
-        listed = [
-            row[0].partition(str(site.port))[2]
-            for row in db.execute("SELECT detail FROM events WHERE kind = 'request'")
-        ]
+        asked = db.execute("SELECT detail FROM events WHERE kind = 'request'").fetchall()
         db.close()
         assert sorted(str(url).partition(str(site.port))[2] for (url,) in asked) == sorted(site.paths())
 

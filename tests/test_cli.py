@@ -13,6 +13,7 @@ from crawler.cli import app, commands, display, report, words
 from crawler.errors import ConfigError, CrawlerError, JournalVersionError, StorageFull, StoreUnavailable
 from crawler.job import Progress, Summary
 from crawler.models import Counts
+from crawler.sinks import Taken
 
 HEAVY = {"cyclopts", "rich", "aiohttp", "selectolax", "apsw", "asyncio", "msgspec"}
 
@@ -95,6 +96,7 @@ def test_a_mistake_is_told_in_one_line(
         (ConfigError("no"), 2),
         (StorageFull("no"), 75),
         (StoreUnavailable("no"), 75),
+        (Taken("no"), 75),
         (JournalVersionError("no"), 1),
         (CrawlerError("no"), 1),
         (KeyboardInterrupt(), 130),

@@ -125,6 +125,21 @@ def test_a_bare_url_is_crawled(site: Site, project: Path, capsys: pytest.Capture
     assert not site.paths("other.test")
 
 
+def test_a_bare_url_and_its_sitemaps(site: Site, project: Path) -> None:
+    """`-a sitemaps=true` adds the pages that sitemaps name; the URL of a sitemap is where to begin, too."""
+    site.page("/", "home")
+    site.page("/hidden", "nobody links here")
+    site.page("/sitemap.xml", f"<urlset><url><loc>{site.url('/hidden')}</loc></url></urlset>")
+    for name, typed, pages in [
+        ("map", ["/sitemap.xml"], ["/hidden"]),
+        ("both", ["/", "-a", "sitemaps=true"], ["/", "/hidden"]),
+        ("new", ["/", "-a", "sitemaps=yes", "-a", "sitemap_since=7d"], ["/", "/hidden"]),
+        ("site", ["/"], ["/"]),
+    ]:
+        assert crawl(site.url(typed[0]), *typed[1:], "--job", name) == 0
+        assert sorted(item["url"] for item in lines(f"output/{name}/run-0001/items.jsonl")) == [*map(site.url, pages)]
+
+
 def test_a_limit_stops_and_the_same_command_goes_on(titles: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """A limit ends with exit code 4; the same command says how far the run is, and ends it with every item once."""
     assert crawl("titles", "--max-pages", "4") == 4
@@ -247,6 +262,7 @@ def test_a_slow_handler_is_named(project: Path, site: Site, capsys: pytest.Captu
         ("class A(Spider): seeds = ['http://a/']", ["-a", "x=1"], ["bad.py:2: A takes no argument 'x'"]),
         ("class A(Spider): seeds = ['http://a/']; pages: int = 1", ["-a", "pages=x"], ["bad.py:2: argument pages='x'"]),
         ("class A(Spider):\n  def __init__(self): 1 / 0", [], ["bad.py:3: ZeroDivisionError: division by zero"]),
+        ("class A(Spider): seeds = ['http://a/']", ["-j", "2"], ["-j needs a supervisor"]),
         ("x = A", [], ["bad.py:2: NameError: name 'A' is not defined"]),
     ],
 )

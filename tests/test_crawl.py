@@ -638,6 +638,19 @@ async def test_a_stopped_download_goes_on(site: Site, tmp_path: Path) -> None:
     assert site.gaps()[-1] >= 0.4
 
 
+async def test_an_overloaded_download(site: Site, tmp_path: Path) -> None:
+    """A host that answers a download with 503 and Retry-After is left alone at once, by all requests."""
+    site.page("/", '<a href="/big.zip">1</a>')
+    site.page("/big.zip", "", status=503, headers={"Retry-After": "1"}, times=1)
+    site.file("/big.zip", 1000)
+    spider = seeded(Fetcher, site.url("/"), *(site.url(f"/{n}") for n in range(200)))
+    async with Crawl(spider, folder=tmp_path, settings={**site.settings, "concurrency_per_host": 1}) as crawl:
+        assert [item async for item in crawl]
+    (refused,) = [seen for seen in site.seen if seen.status == 503]
+    after = [seen.at for seen in site.seen if seen.at > refused.at]
+    assert min(after) >= refused.ended_at + 0.95
+
+
 FEW_FILES = """
 import resource, sys
 limit, taken = int(sys.argv[3]), int(sys.argv[4])

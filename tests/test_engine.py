@@ -64,6 +64,7 @@ RAISED = {
     "CancelledError": asyncio.CancelledError(),
     "GeneratorExit": GeneratorExit(),
     "no Exception": Foreign(),
+    "SystemExit": SystemExit(2),
     "lone surrogate": ValueError("bad \ud800"),
     "no words": Speechless(),
 }

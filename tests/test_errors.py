@@ -64,7 +64,7 @@ def test_what_is_worth_another_try() -> None:
     """What a network may do once and not again is retryable; what the other side says or is, is not."""
     assert {kind.__name__ for kind in FETCH_ERRORS if kind.retryable} == {
         "ConnectTimeout", "ReadTimeout", "TruncatedBody", "ProtocolError", "ConnectionReset", "DnsError",
-        "ContentDecodingError",
+        "ContentDecodingError", "ProxyError",
     }  # fmt: skip
 
 

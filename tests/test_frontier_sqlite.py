@@ -10,10 +10,11 @@ from pathlib import Path
 import apsw
 import pytest
 
-from crawler.errors import JournalVersionError
+from crawler.errors import JournalVersionError, StorageFull
 from crawler.frontier import Frontier, JobFacts, Want
 from crawler.frontier.schema import opened, readable
 from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import Link
 from tests.frontier_contract import JOB, Desk, FrontierContract, Now
 
 
@@ -133,6 +134,26 @@ def test_reading_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="readonly"):
         reader.execute("DELETE FROM pages")
     reader.close()
+
+
+async def test_a_rollback_that_sqlite_makes_by_itself(tmp_path: Path) -> None:
+    """On a full disk SQLite may end the transaction with the statement: what was learned in it is forgotten as well."""
+    frontier = SqliteFrontier(tmp_path / "job.db")
+    await frontier.begin(JOB, fresh=False)
+    link = Link("http://a.test", 1, "/", 0, 0)
+
+    def fails() -> None:
+        frontier._add([link])
+        frontier._journal.execute("ROLLBACK")
+        raise apsw.IOError("disk I/O error")
+
+    with pytest.raises(StorageFull):
+        frontier._journal.transaction(fails)
+    await frontier.add([link])
+    assert await frontier.violations() == []
+    (lease,) = (await frontier.lease(Want(1, 10, 10.0))).leases
+    assert [page.request.url for page in lease.pages] == ["http://a.test/"]
+    await frontier.close()
 
 
 def test_two_processes_begin_one_journal(tmp_path: Path) -> None:

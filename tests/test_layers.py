@@ -43,6 +43,7 @@ MAY_IMPORT = {  # foreign packages, and who knows them; msgspec is everybody's
     "cyclopts": DOORS,
     "isal": {"decoding", "sinks"},
     "multidict": {"fetch", "simulation"},
+    "publicsuffixlist": {"cookies"},
     "rich": DOORS,
     "selectolax": {"html"},
     "uvloop": {"job"},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawler.models import PLAIN, ROBOTS_PRIORITY, Clock, Kind, Request, State, packed, rank, unpacked
+from crawler.models import PLAIN, ROBOTS_PRIORITY, SITEMAP_PRIORITY, Clock, Kind, Request, State, packed, rank, unpacked
 
 URL = "http://a.test/b?c"
 numbers = st.integers(-(1 << 80), 1 << 80) | st.floats(allow_nan=False, allow_infinity=False)
@@ -121,6 +121,7 @@ def test_identities() -> None:
         Request(URL, kind="download"),
         Request(URL, kind="robots"),
         Request(URL, kind="start"),
+        Request(URL, kind="sitemap"),
     ]
     assert len({request.identity for request in different}) == len(different)
 
@@ -131,10 +132,11 @@ def test_a_key_is_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_counted"), [("page", True), ("download", True), ("robots", False), ("start", False)]
+    ("kind", "is_counted"),
+    [("page", True), ("download", True), ("robots", False), ("start", False), ("sitemap", False)],
 )
 def test_what_limits_count(kind: Kind, is_counted: bool) -> None:
-    """Limits are about pages and downloads; robots.txt and the seeds' own page come on top."""
+    """Limits are about pages and downloads; robots.txt, sitemaps and the seeds' own page come on top."""
     assert Request(URL, kind=kind).is_counted == is_counted
 
 
@@ -163,8 +165,8 @@ def test_rank(one: tuple[int, int], other: tuple[int, int]) -> None:
 
 
 def test_robots_go_first() -> None:
-    """A host's robots.txt goes before all that an author would call urgent."""
-    assert rank(ROBOTS_PRIORITY, 0) < rank(10**9, 0)
+    """A host's robots.txt goes before all that an author would call urgent; its sitemaps come next."""
+    assert rank(ROBOTS_PRIORITY, 0) < rank(SITEMAP_PRIORITY, 0) < rank(10**9, 0)
     assert rank(0, 0) < rank(0, 1) < rank(-1, 0)
 
 

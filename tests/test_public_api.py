@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import crawler
 from crawler import Scope, Spider
 
-NAMES = ["Crawl", "CrawlerError", "FetchError", "Limits", "Request", "Response", "Scope", "Spider", "crawl"]
+NAMES = [
+    "Basic", "Bearer", "Crawl", "CrawlerError", "FetchError", "Limits", "Request", "Response", "Scope", "Spider",
+    "crawl",
+]  # fmt: skip
 VAGUE_ON_PURPOSE = {"Response.json", "Response.data"}  # JSON is what it is; of the second a type checker knows more
 
 

@@ -1,6 +1,7 @@
 """What the README and the docs say is run, not believed."""
 
 import asyncio
+import inspect
 import json
 import re
 import shlex
@@ -95,8 +96,9 @@ def test_the_docs_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for block in blocks((ROOT / "docs" / page).read_text(), "python"):
         names: dict[str, object] = {}
         exec(compile(block, page, "exec"), names)
-        if test := names.get("test_quotes"):
-            asyncio.run(test())  # type: ignore[operator]  # the function just defined
+        for name, test in names.items():
+            if name.startswith("test_") and inspect.isfunction(test):
+                asyncio.run(test()) if inspect.iscoroutinefunction(test) else test()
 
 
 async def test_the_docs_report_spider(tmp_path: Path) -> None:

@@ -171,6 +171,42 @@ def test_cost(server: str, tmp_path: Path) -> None:
     assert sorted(ratios)[1] <= 1.3, ratios
 
 
+def test_two_processes(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    """On a broad crawl two engines find the same pages for at most 1.2 times the CPU of one, and are clearly faster."""
+    (tmp_path / "broad.py").write_text(BROAD)
+    costs, gains = [], []
+    with nginx(tmp_path_factory.mktemp("broad")) as port:
+        for turn in range(3):
+            found: list[tuple[float, float, list[str]]] = []
+            for engines in ("1", "2"):
+                began, folder = time.monotonic(), tmp_path / f"{turn}-{engines}"
+                words = (str(tmp_path / "broad.py"), "-a", f"port={port}", "--job", "broad", "-j", engines)
+                code, cpu, _ = finished(crawl(folder, *words))
+                assert code in {0, 3}
+                found.append((cpu, time.monotonic() - began, urls_of(folder / "broad" / "run-0001" / "items.jsonl")))
+            (one, alone, pages), (two, together, same) = found
+            assert sorted(pages) == sorted(same)
+            costs.append(two / one)
+            gains.append(alone / together)
+    assert sorted(costs)[1] <= 1.2, costs
+    assert sorted(gains)[1] >= 1.3, gains
+
+
+BROAD = """
+from crawler import Scope, Spider
+
+
+class Broad(Spider):
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        hosts = [f"http://127.1.{n // 250}.{n % 250 + 1}:{port}" for n in range(200)]
+        self.seeds = [f"{host}/python/c-api/index.html" for host in hosts]
+        self.scope = Scope(include=["*/python/c-api/*"])
+
+    def parse(self, response):
+        yield {"url": response.url, "title": response.text("title", default=None)}
+        yield response.follow("a")
+"""
 TITLES = """
 from crawler import Scope, Spider
 

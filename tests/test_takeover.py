@@ -1,18 +1,20 @@
 """Who takes over from whom: engines that die, that stand still, that are killed by a page; and clocks that are set."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from crawler import Crawl, Limits, Response
+from crawler import Crawl, Limits, Response, Spider
 from crawler.frontier import Want
 from crawler.frontier.liveness import SLOTS, EngineLock, wipe
+from crawler.frontier.liveness import marks as marks_in
 from crawler.frontier.schema import opened
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import State
+from crawler.models import DEATH, SUSPECT_DEATHS, State
 from crawler.testing import Site
 from tests.frontier_contract import JOB, Desk, Now
 from tests.test_engine import links_to, path_of, spider
@@ -27,8 +29,9 @@ class Machine:
         self.folder, self.now, self.boot = folder, Now(), Now()
         self.desks: list[Desk] = []
 
-    async def engine(self) -> Desk:
-        frontier = SqliteFrontier(self.folder / "job.db", clock=self.now, monotonic=self.boot)
+    async def engine(self, supervisor: int | None = None) -> Desk:
+        file = self.folder / "job.db"
+        frontier = SqliteFrontier(file, clock=self.now, monotonic=self.boot, supervisor=supervisor)
         self.desks.append(Desk(frontier, await frontier.begin(JOB, fresh=False), self.now))
         return self.desks[-1]
 
@@ -113,13 +116,56 @@ async def test_three_deaths(machine: Machine) -> None:
         desk = await machine.engine()
         machine.pass_time(10)
         found = {page.seq: page for page in (await desk.lease_one()).pages}
-        assert (found[bad].deaths, found[good].deaths) == (deaths, 0)
+        assert (found[bad].deaths, found[good].deaths) == (deaths * DEATH, 0)
         assert found[bad].is_suspect == (deaths == 2)
     machine.kill(desk, bad)
     desk = await machine.engine()
     assert await seqs(desk) == [good]
     counts = await desk.frontier.counts()
     assert (counts.pending, counts.failed, counts.reasons) == (1, 1, {"failed: killed the process": 1})
+
+
+@pytest.mark.parametrize("survives", [True, False], ids=["alone", "with its supervisor"])
+async def test_who_died_with_it(machine: Machine, survives: bool) -> None:
+    """Where the supervisor died too, as when an operator ends all, the page is hardly blamed: it takes twelve times."""
+    with subprocess.Popen(["sleep", "60"]) as supervisor:
+        if not survives:
+            supervisor.kill()
+            supervisor.wait()
+        desk = await machine.engine(supervisor.pid)
+        await desk.add("http://a.test/")
+        lives = 0
+        while (await desk.frontier.counts()).pending:
+            machine.pass_time(10)
+            (page,) = (await desk.lease_one()).pages
+            machine.kill(desk, page.seq)
+            desk = await machine.engine(supervisor.pid)
+            lives += 1
+        supervisor.kill()
+    assert lives == (3 if survives else 12)
+
+
+async def test_an_async_handler_is_blamed_while_it_runs(tmp_path: Path) -> None:
+    """Only while its own code runs is a page marked, in a thread too; not while it waits."""
+    marks: dict[str, list[int]] = {}
+
+    def mark(what: str) -> None:
+        (found,) = {tuple(marks_in(path) or ()) for path in (tmp_path / "tested").glob("engine-*.lock")}
+        marks[what] = list(found)
+
+    async def parse(self: Spider, _response: Response) -> AsyncIterator[object]:
+        mark("at first")
+        asyncio.get_running_loop().call_later(0.02, mark, "while it waits")
+        await asyncio.sleep(0.05)
+        mark("after")
+        await self.in_thread(mark, "in a thread")
+        yield {"x": 1}
+
+    async with Site() as site:
+        site.page("/", "x")
+        await Crawl(spider(parse, site.url("/")), folder=tmp_path, settings=site.settings).run()
+    seen = {what: len(found) for what, found in marks.items()}
+    assert seen == {"at first": 1, "while it waits": 0, "after": 1, "in a thread": 1}
 
 
 async def test_a_commit_clears_a_page(machine: Machine) -> None:
@@ -132,7 +178,7 @@ async def test_a_commit_clears_a_page(machine: Machine) -> None:
         desk = await machine.engine()
         machine.pass_time(10)
     lease = await desk.lease_one()
-    assert lease.pages[0].deaths == 2
+    assert lease.pages[0].is_suspect
     await desk.frontier.commit([desk.visit(lease, state=State.PENDING, charged=True)])
     await desk.release(lease)
     assert (await desk.lease_one()).pages[0].deaths == 0
@@ -185,7 +231,7 @@ async def test_a_suspect_is_tried_alone(tmp_path: Path) -> None:
         settings, one = {**site.settings, "concurrency_per_host": 8}, Limits(max_pages=1)
         await Crawl(spider(parse, site.url("/")), limits=one, folder=tmp_path, settings=settings).run()
         with opened(tmp_path / "tested" / "job.db") as journal:
-            journal.execute("UPDATE pages SET deaths = 2 WHERE path IN ('/0', '/3')")
+            journal.execute(f"UPDATE pages SET deaths = {SUSPECT_DEATHS} WHERE path IN ('/0', '/3')")
         summary = await Crawl(spider(parse, site.url("/")), folder=tmp_path, settings=settings).run()
     assert (summary.outcome, summary.counts.done) == ("finished", 7)
     assert (beside["/0"], beside["/3"]) == ({"/0"}, {"/3"})

@@ -85,7 +85,7 @@ def _told(error: BaseException) -> int:
         case KeyboardInterrupt():
             return 130
     codes: dict[type[BaseException], int] = {ConfigError: USAGE, StorageFull: STORAGE, StoreUnavailable: STORAGE}
-    return _fail(str(error), codes.get(type(error), 1))
+    return _fail(str(error), next((codes[kind] for kind in type(error).__mro__ if kind in codes), 1))
 
 
 def _one_line(error: CycloptsError) -> str:

@@ -44,6 +44,7 @@ class Job:
     yes: Annotated[bool, FLAG, Parameter(help="do not ask")] = False
     append: Annotated[bool, FLAG, Parameter(help="add to an output file that is there")] = False
     overwrite: Annotated[bool, FLAG, Parameter(help="replace an output file that is there")] = False
+    cache: Annotated[bool, FLAG, Parameter(help="keep replies for a day, while a spider is written")] = False
     folder: Folder = None
     processes: Annotated[int, Parameter(name=["-j", "--processes"], help="engines, each a process of its own")] = 1
 
@@ -97,6 +98,8 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
 def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
     if job.processes < 1:
         raise ConfigError(f"-j must be at least 1, not {job.processes}")
+    if line is None and job.processes > 1:
+        raise ConfigError("-j needs a supervisor: on Windows, and called from a program, a crawl is one process")
     project = layers.project(os.environ)
     wanted = starter.site(text) if find.is_url(text) else find.spider_class(text, project.spiders)
     arguments = dict(layers.pairs(job.arguments, "-a"))
@@ -109,7 +112,7 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
         output=job.output,
         job=job.job,
         folder=job.folder or project.folder,
-        settings=layers.settings(own, project.layers, job.settings),
+        settings=layers.settings(own, project.layers, (*job.settings, *(["cache_for=1d"] if job.cache else []))),
         seeds=job.seed,
         fresh=job.fresh,
         existing=_existing(job),
@@ -120,7 +123,7 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
     elif job.fresh:
         _confirm_loss(crawl, yes=job.yes)
     if line is not None:
-        crawl.share_bytes(line.count_bytes)
+        crawl.supervise(os.getppid(), job.processes, line.count_bytes)
     return crawl
 
 

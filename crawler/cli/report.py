@@ -27,6 +27,8 @@ def lines(summary: Summary, advice: str) -> list[str]:
     ]
     if counts.quarantined:
         told.append(f"  {words.count(counts.quarantined, 'item')} quarantined: they did not fit their type")
+    if summary.cached:
+        told.append(f"  {words.count(summary.cached, 'answer')} from the cache, not from the site")
     if summary.resumed:
         told.append(f"  {words.count(counts.items, 'item')} in all since the run began")
     told += [f"  items: {escaped(target, 1000)}" for target in summary.outputs if target != "-"]

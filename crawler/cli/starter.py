@@ -9,6 +9,8 @@ from crawler.response import Response
 from crawler.spider import Spider
 from crawler.urls import canonical
 
+_SITEMAP = re.compile(r"/[^/]*sitemap[^/]*\.(?:xml|txt)(?:\.gz)?\Z", re.IGNORECASE)
+
 TEMPLATE = '''"""{about}"""
 
 from collections.abc import Iterator
@@ -31,6 +33,12 @@ class {name}(Spider):
 class Site(Spider):
     """Every HTML page of a site: its URL, status, title and the length of its text."""
 
+    def __init__(self, sitemaps: bool = False, sitemap_since: str = "") -> None:
+        """Take the pages that sitemaps name as well: ``-a sitemaps=true -a sitemap_since=7d``."""
+        super().__init__()
+        self.sitemaps = sitemaps or self.sitemaps
+        self.sitemap_since = sitemap_since
+
     def parse(self, response: Response) -> Iterator[object]:
         """One item for an HTML page, and a request for each of its links."""
         if not response.is_html:
@@ -45,12 +53,14 @@ class Site(Spider):
 
 
 def site(url: str) -> type[Spider]:
-    """A spider for the site at `url`, named after its host, port and path. Raises ConfigError if it is no URL."""
+    """A spider for the site at `url`, named after its host, port and path; a sitemap's URL is where to begin, too.
+
+    Raises ConfigError if it is no URL.
+    """
     found = canonical(url)
     if found is None:
         raise ConfigError(f"{escaped(url)} is not a URL that can be crawled")
     parts = urlsplit(found)
     name = re.sub(r"[^a-z0-9.]+", "-", f"{parts.netloc}{parts.path}".lower()).strip("-.")
-    return type(
-        "Site", (Site,), {"name": name[:100], "seeds": [found], "__module__": __name__, "__doc__": Site.__doc__}
-    )
+    begin = {"sitemaps": [found]} if _SITEMAP.search(parts.path) else {"seeds": [found]}
+    return type("Site", (Site,), {"name": name[:100], **begin, "__module__": __name__, "__doc__": Site.__doc__})

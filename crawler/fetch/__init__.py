@@ -5,33 +5,34 @@ Nothing is judged here, retried or followed: a redirect is a `Reply` like any ot
 
 import math
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from fnmatch import fnmatchcase
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 import aiohttp
 from aiohttp.connector import Connection
 from msgspec import Struct
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 from yarl import URL
 
-from crawler.decoding import ACCEPT_ENCODING, Decoder
-from crawler.errors import ConfigError, ConnectionReset, FetchError, ProtocolError
+from crawler.decoding import Decoder
+from crawler.errors import ConnectionReset, ConnectTimeout, DnsError, FetchError, ProtocolError, ProxyError
 from crawler.fetch.body import Chunks, check_declared, check_size
 from crawler.fetch.deadlines import Deadlines, Flight, limits_of
 from crawler.fetch.dns import Resolver
+from crawler.fetch.identity import default_headers
 from crawler.fetch.memory import Memory
+from crawler.fetch.routes import Routes
 from crawler.models import Request
+from crawler.proxies import Proxy
 from crawler.settings import MIB, Settings
-from crawler.urls import hostname
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
 RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
 _SLACK = 32  # connections beyond `concurrency`, and beyond `concurrency_per_host`, that the pool allows
-_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 _SAFE_METHODS = {"GET", "HEAD"}
 
 _flight: ContextVar[Flight] = ContextVar("_flight")
@@ -89,8 +90,9 @@ class Fetcher:
     def __init__(self, settings: Settings, *, on_bytes: Callable[[int], None] | None = None) -> None:
         self._settings = settings
         self._on_bytes = on_bytes or _nothing
-        self._headers = _default_headers(settings)
+        self._headers = default_headers(settings)
         self._memory = Memory(settings.body_memory)
+        self._routes = Routes(settings, time.monotonic)
 
     async def __aenter__(self) -> Self:
         settings = self._settings
@@ -103,6 +105,8 @@ class Fetcher:
                 limit_per_host=max(settings.concurrency_per_host, *per_host, 0) + _SLACK,
                 use_dns_cache=False,
                 resolver=self._resolver,
+                family=self._routes.family,
+                local_addr=self._routes.local_address,
                 socket_factory=_opened_socket,
             ),
             headers=self._headers,
@@ -188,33 +192,50 @@ class Fetcher:
 
     async def _ask(self, flight: Flight, request: Request, headers: Mapping[str, str] | None) -> aiohttp.ClientResponse:
         """Send the request and wait for the headers; once more, on a new connection, if the pool's was dead."""
-        url = request.url
         more = {**request.headers, **headers} if headers else request.headers
+        tried: set[Proxy] = set()
         _flight.set(flight)
         while True:
-            flight.is_new = False
+            flight.is_new = flight.has_departed = False
+            proxy = self._routes.proxy(request.url, tried)
             try:
                 with flight:
                     flight.allow(self._deadlines.limits.connect)
-                    return await self._session.request(
-                        request.method,
-                        URL(url, encoded=True),
-                        headers=more,
-                        data=request.body,
-                        allow_redirects=False,
-                        ssl=not self._is_insecure(url),
-                    )
+                    return self._answered(proxy, await self._send(request, more, proxy))
             except _FromPool:
                 continue  # aiohttp has closed it, so the pool runs dry
-            except ConnectionReset:
+            except (ConnectionReset, ConnectTimeout, DnsError, ProxyError) as error:
+                if proxy is not None and not flight.has_departed and (error.status or 0) < 500:
+                    self._routes.failed(proxy)
+                    tried.add(proxy)
+                    continue
                 safe = request.method in _SAFE_METHODS and request.body is None
-                if flight.is_new or flight.must_be_new or not safe:
+                is_stale = isinstance(error, ConnectionReset) and not (flight.is_new or flight.must_be_new)
+                if not (is_stale and safe):
                     raise
                 flight.must_be_new = True
 
-    def _is_insecure(self, url: str) -> bool:
-        patterns = self._settings.insecure_hosts
-        return bool(patterns) and any(fnmatchcase(hostname(url), pattern) for pattern in patterns)
+    async def _send(self, request: Request, headers: Mapping[str, str], proxy: Proxy | None) -> aiohttp.ClientResponse:
+        return await self._session.request(
+            request.method,
+            URL(request.url, encoded=True),
+            headers=headers,
+            data=request.body,
+            allow_redirects=False,
+            ssl=self._routes.tls(request.url),
+            proxy=None if proxy is None else proxy.url,
+        )
+
+    def _answered(self, proxy: Proxy | None, response: aiohttp.ClientResponse) -> aiohttp.ClientResponse:
+        if proxy is not None and response.status == 407:  # RFC 9110 section 15.5.8: it is the proxy that says so
+            response.close()
+            self._routes.failed(proxy)
+            error = ProxyError(f"{proxy.name} wants other credentials")
+            error.retry_after = 1.0
+            raise error
+        if proxy is not None:
+            self._routes.worked(proxy)
+        return response
 
     async def _reply(
         self,
@@ -284,26 +305,3 @@ def _refuse_switch(response: aiohttp.ClientResponse) -> None:
 
 def _nothing(size: int) -> None:
     """Nobody counts."""
-
-
-def _default_headers(settings: Settings) -> CIMultiDict[str]:
-    """Who we are, what we take, and whom to write to (RFC 9110 sections 10.1.2 and 10.1.5)."""
-    contact = settings.contact
-    agent = settings.user_agent or f"crawler/{_version()}"
-    headers = CIMultiDict({"User-Agent": f"{agent} (+{contact})" if contact else agent, "Accept": _ACCEPT})
-    headers["Accept-Encoding"] = ACCEPT_ENCODING
-    if "@" in contact and "://" not in contact:
-        headers["From"] = contact
-    for name, value in headers.items():
-        if not (value.isascii() and value.isprintable()):
-            raise ConfigError(f"user_agent and contact: {value!r} cannot be sent as {name}; use printable ASCII")
-    return headers
-
-
-def _version() -> str:
-    from importlib import metadata  # noqa: PLC0415  # 10 ms that only the default User-Agent needs
-
-    try:
-        return metadata.version("durable-crawler")
-    except metadata.PackageNotFoundError:
-        return "0"

@@ -90,7 +90,7 @@ class Flight:
     """One request under way. Within it as a context time runs, and whatever fails is raised as one of our errors.
 
     It may be entered again and again, once for each wait, by one task at a time. ``is_new`` tells whether a connection
-    was opened for it, ``must_be_new`` that none from the pool will do.
+    was opened for it, ``must_be_new`` that none from the pool will do, ``has_departed`` that it was let out.
     """
 
     __slots__ = (
@@ -102,6 +102,7 @@ class Flight:
         "_task",
         "deadlines",
         "departed_at",
+        "has_departed",
         "is_new",
         "must_be_new",
         "until",
@@ -117,7 +118,7 @@ class Flight:
         self.url = url
         self.until = math.inf
         self.departed_at = math.inf
-        self.is_new = False
+        self.is_new = self.has_departed = False
         self.must_be_new = False
 
     def __enter__(self) -> Self:
@@ -159,6 +160,7 @@ class Flight:
     def depart(self) -> None:
         """The connection stands, the request is about to be written: ask whether it may. Raises what that raises."""
         self._before_send()
+        self.has_departed = True
         self.departed_at = self.allow(self.deadlines.limits.headers)
 
     def expire(self) -> None:

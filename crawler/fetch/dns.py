@@ -18,6 +18,8 @@ TIMEOUT = 5.0  # seconds
 _THREADS = 32  # a mute name server holds each for many seconds, so they are not those that write files
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
+_KINDS = {socket.AF_INET: "IPv4 ", socket.AF_INET6: "IPv6 "}
+
 Addresses: TypeAlias = tuple[tuple[int, str], ...]  # (family, address), best first
 
 
@@ -35,15 +37,18 @@ class Resolver(AbstractResolver):
         self._asked: dict[str, asyncio.Future[Addresses]] = {}
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The host's addresses. Raises `DnsError`: permanent if the name does not exist, within 5 s in any case."""
-        del family  # the connector asks for both families and sorts out what it can use
+        """The host's addresses, of one family or of all. Raises `DnsError`, within 5 s in any case.
+
+        It is permanent if the name does not exist, or not in that family.
+        """
         addresses = self._remembered(host)
         if addresses is None:
             addresses = await self._ask(host)
+        addresses = tuple(one for one in addresses if family in {socket.AF_UNSPEC, one[0]})
         if not addresses:
-            raise DnsError(f"{host} does not exist, or has no address", permanent=True)
+            raise DnsError(f"{host} does not exist, or has no {_KINDS.get(family, '')}address", permanent=True)
         return [
             ResolveResult(hostname=host, host=address, port=port, family=kind, proto=socket.IPPROTO_TCP, flags=0)
             for kind, address in addresses

@@ -13,6 +13,7 @@ from crawler.errors import (
     FetchError,
     HeadersTooLarge,
     ProtocolError,
+    ProxyError,
     ReadTimeout,
     StoreUnavailable,
     TlsError,
@@ -27,6 +28,7 @@ _OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
 
 # The first row that the error, or what caused it, is an instance of.
 _BY_TYPE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], type[FetchError]], ...] = (
+    (aiohttp.ClientProxyConnectionError, ProxyError),
     ((aiohttp.ClientSSLError, ssl.SSLError, ssl.CertificateError), TlsError),
     (aiohttp.NonHttpUrlClientError, UnsafeRedirect),
     (LineTooLong, HeadersTooLarge),
@@ -54,12 +56,17 @@ def translated(error: BaseException, url: str) -> FetchError | StoreUnavailable:
         return StoreUnavailable(f"out of file descriptors: {detail}; raise the limit (ulimit -n) or lower concurrency")
     if isinstance(error, aiohttp.InvalidURL):
         return DnsError(detail, url=url, permanent=True)
-    return _kind(error, cause)(detail, url=url)
+    ours = _kind(error, cause)(detail, url=url)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        ours.status = error.status
+    return ours
 
 
 def _kind(error: BaseException, cause: BaseException) -> type[FetchError]:
     if getattr(error, "errno", None) == errno.ETIMEDOUT:
         return ConnectTimeout if isinstance(error, aiohttp.ClientConnectorError) else ReadTimeout
+    if isinstance(error, aiohttp.ClientHttpProxyError):  # to CONNECT; 5xx says that the host could not be reached
+        return ConnectionReset if error.status >= 500 else ProxyError
     if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
         return ProtocolError  # a part of the headers came
     if isinstance(cause, TransferEncodingError) and "Not enough data" in cause.message:

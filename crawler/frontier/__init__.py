@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from crawler.budget import Limits
 from crawler.models import Counts, Event, Json, Lease, Link, StoredItem, Visit
+from crawler.session import State
 
 
 class JobFacts(Struct, frozen=True):
@@ -40,13 +41,17 @@ class Seeds(Struct, frozen=True):
 
 
 class Run(Struct, frozen=True):
-    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``invocation`` is what limits are of."""
+    """One pass of a job; ``resumed`` when it was begun by an earlier process. ``invocation`` is what limits are of.
+
+    ``others`` are engines at work on it already.
+    """
 
     number: int
     resumed: bool
     key: bytes
     seeds: Seeds = Seeds()
     invocation: int = 0
+    others: int = 0
 
 
 class Part(Struct, frozen=True):
@@ -122,6 +127,33 @@ class Renewed(Struct, frozen=True):
     step: float = 0.0
 
 
+class StoredSession(Struct, frozen=True):
+    """The session that the engines share; version 0 before the first login. It is valid until an answer says not."""
+
+    version: int = 0
+    is_valid: bool = False
+    state: State = State()
+
+
+class SessionStore(Protocol):
+    """Keeps the session, and has one engine at a time log in."""
+
+    async def look(self) -> StoredSession:
+        """The session as it stands."""
+
+    async def claim(self, version: int) -> bool:
+        """Whether this engine is to log in now: the session of that version is over, and no living engine is at it."""
+
+    async def keep(self, state: State) -> StoredSession:
+        """Store the session that this engine has made, as the next version."""
+
+    async def release(self) -> None:
+        """Give the claim up."""
+
+    async def expire(self, version: int) -> None:
+        """The session of that version is over."""
+
+
 class Breadcrumb(Protocol):
     """Which pages are inside a handler now, told to whoever takes over should the process die there."""
 
@@ -153,6 +185,10 @@ class Frontier(Protocol):
     @property
     def breadcrumb(self) -> Breadcrumb:
         """Where this engine leaves word of what it is at."""
+
+    @property
+    def sessions(self) -> SessionStore:
+        """The session that the engines share, for a spider that logs in."""
 
     async def begin(self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None) -> Run:
         """Resume the unfinished run, or start the next; or take `part` in one, though it may be over by now.

@@ -10,9 +10,9 @@ import msgspec
 
 from crawler.budget import Limits
 from crawler.frontier import Renewed, queries
-from crawler.frontier.liveness import EngineLock, boot_id
+from crawler.frontier.liveness import EngineLock, boot_id, is_running, process_name
 from crawler.frontier.writer import Writer
-from crawler.models import LAST_DEATH, Clock, State, Visit
+from crawler.models import DEATH, DEATH_WITH_ALL, LAST_DEATH, Clock, State, Visit
 
 log = logging.getLogger(__name__)
 LEASE_TIME = 30.0
@@ -24,20 +24,23 @@ _encode = msgspec.json.encode
 class Engines:
     """One engine's place among the others. All its methods run within a transaction."""
 
-    def __init__(self, journal: Writer, lock: EngineLock, clock: Clock, default_delay: float) -> None:
+    def __init__(
+        self, journal: Writer, lock: EngineLock, clock: Clock, default_delay: float, supervisor: int | None
+    ) -> None:
         self.id = 0
         self._journal = journal
         self._lock = lock
         self._clock = clock
         self._delay = default_delay
         self._boot = boot_id()
+        self._supervisor = None if supervisor is None else process_name(supervisor)
         self.invocation: int | None = None
         self._limits = Limits()
 
     def enrol(self) -> None:
         """Become one of the engines."""
         alive_until = self._clock.monotonic() + LEASE_TIME
-        self._journal.execute(queries.ENROL, (os.getpid(), self._boot, alive_until, self.invocation))
+        self._journal.execute(queries.ENROL, (os.getpid(), self._boot, alive_until, self.invocation, self._supervisor))
         self.id = self._journal.db.last_insert_rowid()
         self._lock.take(self.id)
 
@@ -64,36 +67,36 @@ class Engines:
             self._lock.close()
             self.enrol()
         freed = 0
-        for engine, boot, alive_until in self._journal.json(queries.OTHERS, (self.id,)):
-            is_late = boot == self._boot and cast("float", alive_until) < now
-            if is_late or self._lock.is_free(cast("int", engine)):
-                freed += self.bury(cast("int", engine), self._lock.remove(cast("int", engine)))
+        for row in self._journal.json(queries.OTHERS, (self.id,)):
+            engine, boot, alive_until, supervisor = cast("tuple[int, str, float, str | None]", tuple(row))
+            if (boot == self._boot and alive_until < now) or self._lock.is_free(engine):
+                died_alone = supervisor is None or (boot == self._boot and is_running(supervisor))
+                freed += self.bury(engine, self._lock.remove(engine), DEATH if died_alone else DEATH_WITH_ALL)
         return Renewed(freed, was_buried, step)
 
-    def bury(self, engine: int, marks: Sequence[int] = ()) -> int:
-        """Free what an engine held; `marks` are the pages that it died with. How many hosts were freed."""
+    def bury(self, engine: int, marks: Sequence[int] = (), death: int = 0) -> int:
+        """Free what an engine held, and put its `death` down to the pages it was inside. How many hosts were freed."""
         if marks:
-            self._charge(marks)
+            self._charge(marks, death)
         freed = self._journal.rows(queries.BURY, [(engine, self._clock.epoch(), self._delay)])
         self._journal.execute(queries.GIVE_BACK_RESERVED, (engine,))
         self._journal.execute("DELETE FROM engines WHERE id = ?", (engine,))
         return freed
 
-    def _charge(self, marks: Sequence[int]) -> None:
+    def _charge(self, marks: Sequence[int], death: int) -> None:
         listed, run = _encode(marks).decode(), self._journal.value("SELECT max(number) FROM runs")
-        self._journal.execute(queries.DEATHS, (listed,))
+        self._journal.execute(queries.DEATHS, (listed, death))
         now = self._clock.epoch()
         row = (listed, KILLED, now, LAST_DEATH)
         ended = [cast("int", page) for (page,) in self._journal.db.execute(queries.KILLED, row).fetchall()]
         self._journal.rows(queries.TALLY, [(run, State.FAILED, KILLED, len(ended))] if ended else [])
         self._journal.execute("UPDATE runs SET pending = pending - ? WHERE number = ?", (len(ended), cast("int", run)))
-        told = (
-            f"its handler was at work in {LAST_DEATH} processes that ended, in the last of them with nothing beside it"
-        )
+        told = "its code was at work each time when a process ended, at last with nothing beside it"
+
         self._journal.rows(queries.INSERT_EVENTS, [(run, now, page, KILLED, told) for page in ended])
         for page in ended:
             url = self._journal.value("SELECT url FROM urls WHERE seq = ?", (page,))
-            log.warning("%s failed: it %s %d times", url, KILLED, LAST_DEATH)
+            log.warning("%s failed: it %s again and again", url, KILLED)
 
     def _step(self) -> float:
         """How far the system's clock was set since an engine looked last; the journal's times go along with it."""

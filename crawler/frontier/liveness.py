@@ -34,6 +34,27 @@ def boot_id() -> str:
         return ""
 
 
+def process_name(pid: int) -> str:
+    """What tells a process from all others of this start of the machine, those that get its number later included."""
+    try:
+        started = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        started = ""  # it is gone, or there is no /proc
+    return f"{pid} {started}"
+
+
+def is_running(name: str) -> bool:
+    """Whether the process of that name lives."""
+    pid, _, started = name.partition(" ")
+    if started:
+        return process_name(int(pid)) == name
+    try:
+        os.kill(int(pid), 0)
+    except OSError:
+        return False
+    return True
+
+
 class EngineLock:
     """One engine's lock file beside the journal, and the look at those of others. Without a folder it locks nothing."""
 

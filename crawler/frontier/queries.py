@@ -114,14 +114,14 @@ UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coale
   due_at = {_NEXT_DUE}
 FROM jsonb_each(?) AS e WHERE h.owner = e.value->>0"""  # noqa: S608  # constants
 
-ENROL = "INSERT INTO engines(pid, boot, alive_until, invocation) VALUES (?, ?, ?, ?)"
+ENROL = "INSERT INTO engines(pid, boot, alive_until, invocation, supervisor) VALUES (?, ?, ?, ?, ?)"
 RENEW = "UPDATE engines SET alive_until = ? WHERE id = ?"
-OTHERS = "SELECT json_group_array(json_array(id, boot, alive_until)) FROM engines WHERE id <> ?"
+OTHERS = "SELECT json_group_array(json_array(id, boot, alive_until, supervisor)) FROM engines WHERE id <> ?"
 GIVE_BACK_RESERVED = """
 UPDATE invocations SET pages_left = pages_left + e.reserved
 FROM engines AS e WHERE e.invocation = invocations.id AND e.id = ?"""
 DEATHS = """
-UPDATE pages SET deaths = deaths + 1 WHERE seq IN (SELECT value FROM jsonb_each(?)) AND state = 0"""
+UPDATE pages SET deaths = deaths + ?2 WHERE seq IN (SELECT value FROM jsonb_each(?1)) AND state = 0"""
 KILLED = """
 UPDATE pages SET state = 4, reason = ?2, first_at = coalesce(first_at, ?3), ended_at = ?3
 WHERE seq IN (SELECT value FROM jsonb_each(?1)) AND state = 0 AND deaths >= ?4 RETURNING seq"""

@@ -4,9 +4,10 @@ Chosen by measurement, per page with ten new links: a rowid table with a thin un
 clustered by fingerprint, and an index of pending pages only costs nothing for finished ones.
 """
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import apsw
@@ -30,7 +31,7 @@ CREATE TABLE tallies(
   PRIMARY KEY(run, state, reason)) STRICT, WITHOUT ROWID;
 CREATE TABLE engines(
   id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, alive_until REAL NOT NULL, boot TEXT NOT NULL DEFAULT '',
-  invocation INTEGER, reserved INTEGER NOT NULL DEFAULT 0) STRICT;
+  invocation INTEGER, reserved INTEGER NOT NULL DEFAULT 0, supervisor TEXT) STRICT;
 CREATE TABLE invocations(
   id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
   pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
@@ -56,6 +57,9 @@ CREATE TABLE items(
 CREATE TABLE sinks(
   target TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, position TEXT NOT NULL,
   bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
+CREATE TABLE sessions(
+  name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
+  state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;
 CREATE TABLE files(
   page INTEGER NOT NULL, run INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY(page, run)) STRICT, WITHOUT ROWID;
@@ -69,15 +73,23 @@ CREATE VIEW urls AS
   FROM pages JOIN hosts ON hosts.id = pages.host;
 """
 
+OF_A_JOB = (
+    "job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "sessions", "files", "events",
+)  # fmt: skip
+
 MIGRATIONS = {  # from a version to the one that follows
     1: """
 ALTER TABLE engines ADD COLUMN boot TEXT NOT NULL DEFAULT '';
 ALTER TABLE engines ADD COLUMN invocation INTEGER;
 ALTER TABLE engines ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE engines ADD COLUMN supervisor TEXT;
 CREATE TABLE invocations(
   id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
   pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
 ALTER TABLE hosts ADD COLUMN circuit TEXT NOT NULL DEFAULT '';
+CREATE TABLE sessions(
+  name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
+  state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;
 ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE items ADD COLUMN crc INTEGER;
 ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
@@ -98,6 +110,7 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     """
     if str(path) != ":memory:":
         refuse_network(Path(path).parent)
+        _make_private(path)
     with _translating():
         connection = apsw.Connection(str(path))
     with _translating(), _closed_on_error(connection):
@@ -106,6 +119,13 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
         _tune(connection, power_safe=power_safe)
         _bring_up_to_date(connection)
     return connection
+
+
+def _make_private(path: Path | str) -> None:
+    """Make a new file with access for its owner alone, since it may hold cookies; SQLite's others follow it."""
+    if str(path) != ":memory:":
+        with suppress(OSError):  # SQLite says it better
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def readable(path: Path | str) -> apsw.Connection:

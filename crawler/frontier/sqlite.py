@@ -38,6 +38,8 @@ from crawler.frontier import (
 )
 from crawler.frontier.engines import Engines, clock_of
 from crawler.frontier.liveness import EngineLock
+from crawler.frontier.schema import OF_A_JOB
+from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit, rank
 
@@ -54,6 +56,7 @@ class SqliteFrontier:
     transactions, one at a time; by default a thread of its own. A store that is full or locked is waited for,
     `patience` (s) at most, before it is a StoreError; what was to be stored stays in memory.
     `path` may be an open connection, which stays its owner's; engines that share one know by `lock` who lives.
+    `supervisor` is the process that replaces this one should it die.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class SqliteFrontier:
         monotonic: Callable[[], float] | None = None,
         writer: Executor | None = None,
         lock: EngineLock | None = None,
+        supervisor: int | None = None,
     ) -> None:
         self._clock = clock
         self._keep_runs = keep_runs
@@ -76,7 +80,8 @@ class SqliteFrontier:
         self._journal = Writer(path, power_safe=power_safe, executor=writer)
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
-        self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay)
+        self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay, supervisor)
+        self.sessions = Sessions(self._journal, self._engines)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
         self._seeds_version: object = None
@@ -137,7 +142,7 @@ class SqliteFrontier:
     async def close(self) -> None:
         self._journal.patience = 0.0
         try:
-            await self._journal.do(self._leave)
+            await self._journal.do(self._engines.bury, self._engines.id)
         except (StorageFull, StoreUnavailable) as error:  # whoever comes next finds that nobody holds this one's lock
             log.debug("the journal was left without a word: %s", error)
         finally:
@@ -159,7 +164,7 @@ class SqliteFrontier:
             self._journal.execute("UPDATE hosts SET circuit = '' WHERE circuit <> ''")
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
-        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0)
+        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
 
     def _seeds(self) -> Seeds:
         found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
@@ -193,11 +198,8 @@ class SqliteFrontier:
     def _forget(self) -> None:
         if self._engines.others:
             raise ConfigError("the job is running: stop it before you start it over with --fresh")
-        for table in ("job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "files", "events"):
-            self._journal.execute(f"DELETE FROM {table}")  # noqa: S608  # the names stand in the line above
-
-    def _leave(self) -> None:
-        self._engines.bury(self._engines.id)
+        for table in OF_A_JOB:
+            self._journal.execute(f"DELETE FROM {table}")  # noqa: S608  # the names are our own
 
     # -- pages
 
@@ -313,6 +315,7 @@ class SqliteFrontier:
         accepted = [visit for i, visit in enumerate(visits) if i not in left_out] if left_out else visits
         item_bytes = self._end(accepted)
         self._store(accepted)
+        self.sessions.change(accepted, self._clock())
         best = self._add([link for visit in accepted for link in visit.links])
         return Committed(refused, excess, best, self._engines.spend(accepted) or bool(excess), item_bytes)
 

@@ -52,10 +52,11 @@ class Writer:
             try:
                 result = function(*arguments)
                 self.execute("COMMIT")
-            finally:
-                if self.db.in_transaction:
+            except BaseException:
+                if self.db.in_transaction:  # on a full disk SQLite may have rolled back by itself
                     self.execute("ROLLBACK")
-                    self.on_rollback()
+                self.on_rollback()
+                raise
         except apsw.Error as error:
             raise translated(error) from error
         except (UnicodeDecodeError, msgspec.DecodeError) as error:

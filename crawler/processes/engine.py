@@ -5,6 +5,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from crawler.frontier.liveness import marks
@@ -25,7 +26,7 @@ class EngineProcess:
         self.has_ended = self.is_silent = False
         self.heard_at = time.monotonic()
         self._socket, theirs = socket.socketpair()
-        with theirs:
+        with theirs, _sigint_held_back():
             descriptors = (theirs.fileno(), role.bytes_file)
             self._process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=descriptors)  # noqa: S603  # ours
         self._socket.sendall(encoded(role))
@@ -79,3 +80,13 @@ class EngineProcess:
         self._process.kill()
         self._process.wait()
         self.close()
+
+
+@contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Let a process that is started never see SIGINT: a terminal sends it to all, and it is for the supervisor."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which is inherited, as a handler is not
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

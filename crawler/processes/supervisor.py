@@ -55,7 +55,7 @@ class Supervisor:
         self._begun: Begun | None = None
         self._latest: Progress | None = None
         self._summary: Summary | None = None
-        self._bytes_before = self._replaced = self._deaths = self._unexplained = self._ended_pages = 0
+        self._bytes_before = self._cached = self._replaced = self._deaths = self._unexplained = self._ended_pages = 0
         self._most_hosts = 0
         self._code: int | None = None
         self._signals: list[int] = []
@@ -145,6 +145,7 @@ class Supervisor:
     def _end(self, summary: Summary) -> None:
         """An engine has come to an end: when it was stopped, by a limit or a reader that left, all are."""
         outcome = summary.outcome
+        self._cached += summary.cached
         if self._summary is not None and outcome != "finished" and self._summary.outcome != "parked":
             outcome = self._summary.outcome
         self._summary = replace(summary, outcome=outcome)
@@ -156,12 +157,13 @@ class Supervisor:
         if self._is_stopping:
             return
         why = f"was killed by {_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        if code in FINAL or (code >= 0 and self._begun is None):
+        was_inside = engine.was_inside_a_page()
+        if (code in FINAL and not was_inside) or (code >= 0 and self._begun is None):
             self._code = code
             self._stop()
             return
         self._deaths += 1
-        self._unexplained += not engine.was_inside_a_page()
+        self._unexplained += not was_inside
         if self._unexplained > MOST_DEATHS or self._deaths > MOST_BLAMED:
             self._code = 1
             self._face.say(
@@ -207,7 +209,8 @@ class Supervisor:
             return self._code if self._code is not None else 128 + (self._signals or [signal.SIGTERM])[0], None
         is_resumed = self._begun is not None and self._begun.resumes is not None
         elapsed = time.monotonic() - self._began
-        summary = replace(summary, bytes=self._bytes_before, elapsed=elapsed, resumed=is_resumed)
+        told = {"bytes": self._bytes_before, "cached": self._cached, "elapsed": elapsed, "resumed": is_resumed}
+        summary = replace(summary, **told)
         return summary.exit_code, summary
 
     @property

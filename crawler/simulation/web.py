@@ -8,7 +8,8 @@ import asyncio
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NoReturn, Self, TypeAlias
 
@@ -16,7 +17,7 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from crawler.errors import ConfigError, ConnectTimeout, DnsError, FetchError, ReadTimeout, TlsError
-from crawler.fetch import Fetcher, Reply
+from crawler.fetch import CHUNK_SIZE, Fetcher, Reply, Stream
 from crawler.files import FileStore
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, REDIRECTS
@@ -196,6 +197,19 @@ class Wire(Fetcher):
         reply.waited = after
         return reply
 
+    @asynccontextmanager
+    async def stream(
+        self,
+        request: Request,
+        *,
+        headers: Mapping[str, str] | None = None,  # noqa: ARG002  # as above
+        before_send: Callable[[], None],
+        chunk_size: int = CHUNK_SIZE,
+    ) -> AsyncIterator[Stream]:
+        """See `Fetcher.stream`."""
+        reply = await self.fetch(request, before_send=before_send, wants=lambda status, _kind: status < 300)
+        yield reply.status, reply.headers, _chunks(reply.body, chunk_size)
+
     def _reply_to(
         self, request: Request, answer: Answer, wants: Callable[[int, str], bool], enough: int | None
     ) -> Reply:
@@ -206,6 +220,11 @@ class Wire(Fetcher):
             return Reply(request.url, answer.status, received, cut=bool(body))
         self._on_bytes(len(body))
         return Reply(request.url, answer.status, received, body[:enough], len(body))
+
+
+async def _chunks(body: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
 
 
 class NoFiles(FileStore):

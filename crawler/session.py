@@ -1,0 +1,70 @@
+"""A session: who a site takes us for, from the login on. What `Spider.login` has in its hands."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Unpack
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawler.cookies import Cookie, Jar
+from crawler.errors import HandlerError
+from crawler.models import Request
+from crawler.requests import Headers, Options, described, resolved
+from crawler.response import Response
+from crawler.urls import split
+
+
+class State(Struct, frozen=True):
+    """What is kept of a session: its cookies, and its headers by origin."""
+
+    cookies: list[Cookie] = []
+    headers: dict[str, dict[str, str]] = {}
+
+
+class Session:
+    """Cookies as a browser keeps them (RFC 6265), headers by origin, and the requests of a login."""
+
+    def __init__(self, state: State, fetch: Callable[[Request], Awaitable[Response]] | None = None) -> None:
+        self.jar = Jar(state.cookies)
+        self._headers = {origin: dict(headers) for origin, headers in state.headers.items()}
+        self._fetch = fetch
+        self._at = ""
+
+    async def get(self, url: str, **options: Unpack[Options]) -> Response:
+        """Fetch a page, absolute or relative to the one before; redirects are followed. Raises `FetchError`."""
+        return await self.submit(replace(described(options), url=resolved(url, self._at)))
+
+    async def post(self, url: str, **options: Unpack[Options]) -> Response:
+        """Send ``form=``, ``json=`` or ``body=``; as `get` otherwise."""
+        return await self.submit(replace(described({"method": "POST", **options}), url=resolved(url, self._at)))
+
+    async def submit(self, request: Request) -> Response:
+        """Send a request such as `Response.form` makes."""
+        if self._fetch is None:
+            raise HandlerError("a session asks for nothing once its login has ended")
+        response = await self._fetch(request)
+        self._at = response.url
+        return response
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Headers that from now on go with each request to the origin of the page fetched last, and to no other."""
+        if not self._at:
+            raise HandlerError("a session's headers belong to an origin: fetch a page of it first")
+        return self._headers.setdefault(split(self._at)[0], {})
+
+    def state(self) -> State:
+        """What is to be kept. Raises `HandlerError` for a header that could not be sent."""
+        try:
+            headers = {origin: msgspec.convert(own, Headers) for origin, own in self._headers.items() if own}
+        except msgspec.ValidationError as error:
+            raise HandlerError(f"the session's headers: {error}") from None
+        return State(self.jar.all(), headers)
+
+    def headers_for(self, request: Request, now: float) -> Mapping[str, str]:
+        """What goes with a request: the cookies of its URL, and its origin's headers unless it came by another."""
+        origin = split(request.url)[0]
+        own = self._headers.get(origin, {}) if all(split(url)[0] == origin for url in request.hops) else {}
+        cookies = self.jar.header(request.url, now)
+        return {**own, "Cookie": cookies} if cookies else own
