@@ -4,15 +4,15 @@ The floors, from the ground; a file imports from its own floor or from below:
 
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
                  redirects decoding charset budget seen sitemaps
-                 credentials proxies cookies circuit windows tempo
-                 directives asked
-    1 authors    html forms formdata requests response session spider    what the author of a spider touches
-                 items
+                 credentials proxies cookies traps identity
+                 circuit windows tempo directives asked
+    1 authors    tree html links forms formdata requests response        what the author of a spider touches
+                 session spider items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
-    3 crawl      workbench feeder engine committer turns      one page's journey
-                 asking door downloads discovery visits handling export
-                 logins
-                 stats progress pressure machine job processes
+    3 crawl      workbench feeder engine committer turns                 one page's journey
+                 asking door downloads discovery visits handling
+                 logins export stats progress pressure machine
+                 job processes
     4 doors      cli demo testing simulation                             how people come in
 """
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from crawler.job import Crawl as Crawl
     from crawler.job import Limits as Limits
     from crawler.job import crawl as crawl
+    from crawler.links import LinkRules as LinkRules
     from crawler.models import Request as Request
     from crawler.response import Response as Response
     from crawler.scope import Scope as Scope
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Basic": "credentials", "Bearer": "credentials", "Crawl": "job", "Limits": "job", "crawl": "job",
-    "CrawlerError": "errors", "FetchError": "errors", "Request": "models", "Response": "response", "Scope": "scope",
-    "Spider": "spider",
+    "CrawlerError": "errors", "FetchError": "errors", "LinkRules": "links", "Request": "models", "Response": "response",
+    "Scope": "scope", "Spider": "spider",
 }  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605  # a list of strings, as it should be
 

@@ -46,6 +46,13 @@ class Cookie(Struct, frozen=True, array_like=True):
         return self.domain, self.path, self.name
 
 
+class SessionState(Struct, frozen=True):
+    """What is kept of a session: its cookies, and its headers by origin."""
+
+    cookies: list[Cookie] = []
+    headers: dict[str, dict[str, str]] = {}
+
+
 class Jar:
     """The cookies of one session. Over its bounds the oldest give way."""
 

@@ -17,7 +17,7 @@ from crawler.decoding import ACCEPT_ENCODING
 from crawler.errors import BadSitemap, FetchError, HttpError, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Reply, Stream
-from crawler.models import SITEMAP_PRIORITY, Link, Page, Request, State, Visit
+from crawler.models import SITEMAP_PRIORITY, Cut, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, fate
 from crawler.redirects import hop
 from crawler.scope import authority
@@ -102,6 +102,7 @@ async def _answered(asker: Asker, lane: HostLane, visit: Visit, stream: Stream) 
     if reader.fault:
         visit.reason, visit.trace = f"{visit.reason}, cut: {reader.fault}", reader.fault
         log.warning("%s was read only in part: %s", request.url, reader.fault)
+    visit.cuts = harvest.cuts
     harvest.report(reader.refused)
 
 
@@ -127,6 +128,7 @@ class Harvest:
     def __init__(self, asker: Asker, page: Page) -> None:
         spider = asker.visitor.spider
         self.found = 0
+        self.cuts: dict[str, Cut] = {}
         self._outside: list[str] = []
         self._admitted = self._too_deep = 0
         self._engine = asker.engine
@@ -161,12 +163,12 @@ class Harvest:
 
     def _links(self, entry: Entry) -> list[Link]:
         refusal = self._visitor.gate.refusal(entry.url)
-        if entry.is_sitemap and authority(entry.url) == authority(self._page.request.url):
-            refusal = None  # sitemaps of a host that may be read are in no scope
-        elif entry.is_sitemap and refusal != "scope: host":
+        is_near = authority(entry.url) == authority(self._page.request.url)
+        if entry.is_sitemap and (is_near or refusal != "scope: host"):  # else it could have a crawl ask anybody
             refusal = None
         if refusal is not None:
             self._outside = self._outside or [escaped(entry.url)]
+            self._visitor.cut(entry.url, refusal, self.cuts)
             return []
         self._admitted += 1
         if not entry.is_sitemap:

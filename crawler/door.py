@@ -66,6 +66,11 @@ class Door:
         """The name by which a page may speak to this crawler."""
         return self._asker.engine.settings.product_token
 
+    @property
+    def obeys_rel_nofollow(self) -> bool:
+        """Whether a single link may forbid that it is followed."""
+        return self._asker.engine.settings.obey_rel_nofollow
+
     def file_path(self, url: str) -> str:
         """Where a download of `url` will lie, below the job's folder."""
         return self._asker.files.path_for(self._asker.run, url)

@@ -116,11 +116,11 @@ class Engine:
         counts = await self.frontier.counts()
         if not counts.pending:
             self.outcome = self.outcome or "finished"
-        elif counts.next_due_at is None:  # other engines hold all that is left
-            await self._wait(1.0)
-        elif (ahead := counts.next_due_at - self.clock.epoch()) > LONGEST_REST:
+            return
+        ahead = 1.0 if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
+        if ahead > LONGEST_REST and not counts.held:
             self.outcome = self.outcome or "parked"
-        else:
+        else:  # other engines may find more on the hosts that they hold
             await self._wait(min(1.0, max(0.05, ahead)))
 
     def _commit_window(self) -> float:

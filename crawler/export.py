@@ -151,8 +151,7 @@ class Exporter:
             return True
         except MustRebuild as wish:
             log.info("%s gets new columns: it is written again from the journal", self.target)
-            await self._rebuild(wish.position)
-            return True
+            return await self._widened(wish.position)
         self._batch = min(BATCH, 2 * self._batch)
         size = sum(len(item.body) for item in items)
         await self._record(Cursor(items[-1].seq, self.cursor.bytes + size, position))
@@ -164,6 +163,8 @@ class Exporter:
         while True:
             try:
                 return await asyncio.to_thread(call, given)
+            except Taken:
+                raise
             except (StorageFull, StoreUnavailable) as error:
                 if waited >= self._patience or not self._waits:
                     raise
@@ -178,6 +179,14 @@ class Exporter:
         if len(items) == 1:
             log.warning("an item goes to the quarantine: %s", error)
             await self._frontier.quarantine(items[0].seq, f"{self._key}: {error}")
+
+    async def _widened(self, position: Position) -> bool:
+        """Begin the sink anew, unless another engine takes it over in the moment in which it is let go of."""
+        try:
+            await self._rebuild(position)
+        except Taken:
+            self._stands_by = True
+        return not self._stands_by
 
     async def _rebuild(self, position: Position) -> None:
         await self._record(Cursor(position=position))

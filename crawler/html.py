@@ -1,74 +1,28 @@
-"""Reading HTML: the parsed page, its links, and the verbs of a node. The only file that knows selectolax.
+"""Reading HTML: the verbs of an element and of a selection, for handlers. What serves every page is in `tree`."""
 
-`parse`, `hrefs`, `base_href` and `meta_robots` serve every page that is crawled, so they are counted in microseconds;
-`Node` and `Selection` serve the handlers.
-"""
-
-import codecs
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple, NoReturn, TypeAlias, TypeVar, overload
+from typing import Literal, NamedTuple, NoReturn, TypeVar, overload
 
-from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode, SelectolaxError
+from selectolax.lexbor import LexborNode, SelectolaxError
 
-from crawler import charset
 from crawler.errors import SelectorError, escaped
+from crawler.tree import numbers, relations
 
 Default = TypeVar("Default")
-Tree: TypeAlias = LexborHTMLParser
 
 _MISSING = object()
-_WITHOUT_EVENTS = int(LexborDocumentOptions.WO_EVENTS)  # no script runs here, so nobody listens to the tree's changes
 
 
-def _numbers(names: str) -> frozenset[int]:
-    """The numbers that known tags have in every tree; they are quicker to compare than names."""
-    tree = LexborHTMLParser("")
-    return frozenset(tree.create_node(name).tag_id for name in names.split())
-
-
-_LINKS = _numbers("a area")
-_BLOCKS = _numbers(  # what begins and ends a line, an item or a cell (HTML Standard, section 15.3)
+_BLOCKS = numbers(  # what begins and ends a line, an item or a cell (HTML Standard, section 15.3)
     "address article aside blockquote body br caption center dd details dialog dir div dl dt fieldset figcaption"
     " figure footer form h1 h2 h3 h4 h5 h6 header hgroup hr html legend li listing main menu nav ol optgroup option p"
     " plaintext pre search section summary table tbody td tfoot th thead tr ul xmp"
 )
-_NOT_SHOWN = _numbers(  # hidden (section 15.3.1), or a fallback for browsers without what the element is for
+_NOT_SHOWN = numbers(  # hidden (section 15.3.1), or a fallback for browsers without what the element is for
     "datalist head noembed noframes rp script style template title audio canvas iframe video"
 )
-
-
-def parse(body: bytes, codec: str) -> Tree:
-    """The tree of a page, read by our own verdict on its charset. Any bytes have one, as in browsers."""
-    text = body.removeprefix(codecs.BOM_UTF8) if codec == "utf-8" else charset.decode(body, codec)
-    return LexborHTMLParser(text, options=_WITHOUT_EVENTS)
-
-
-def hrefs(tree: Tree) -> list[str | None]:
-    """The href of each ``a`` and ``area``, as it is written and in document order; None for one without a value."""
-    # Of ten ways that were measured, one selector for any element, and the tag's number, costs least.
-    return [node.attrs.get("href") for node in tree.css("[href]") if node.tag_id in _LINKS]
-
-
-def base_href(tree: Tree) -> str | None:
-    """The href of the first ``base`` that has one (HTML Standard, section 4.2.3)."""
-    for node in tree.tags("base"):  # a walk of the tree: a third of what searching the bytes in any case would cost
-        href = node.attrs.sget("href", None)
-        if href is not None:
-            return href
-    return None
-
-
-def meta_robots(tree: Tree, token: str) -> frozenset[str]:
-    """The directives of ``<meta name=robots>``, and of those that name this product token, in lower case."""
-    found: set[str] = set()
-    for node in tree.tags("meta"):
-        attributes = node.attributes
-        if (attributes.get("name") or "").strip().lower() in {"robots", token.lower()}:
-            listed = (attributes.get("content") or "").lower().split(",")
-            found.update(map(str.strip, listed))
-    return frozenset(found - {""})
 
 
 class Node:
@@ -235,19 +189,26 @@ class Selection(Sequence[Node]):
         return self.raw
 
 
-def linked(selection: Selection) -> list[str | None]:
-    """What to follow of a selection: its strings; or the href of each element, else of the first link within it."""
+def linked(selection: Selection, *, obey_rel: bool = False) -> list[str | None]:
+    """What to follow of a selection: its strings; or the href of each element, else of the first link within it.
+
+    With `obey_rel` no element that is marked ``rel=nofollow``; of strings nobody knows.
+    """
     if selection.strings is not None:
         return [*selection.strings]
-    return [_own_or_inner_href(raw) for raw in selection.raw]
+    elements = selection.raw
+    if obey_rel:
+        elements = [raw for raw in elements if "nofollow" not in relations(_itself_or_inner_link(raw))]
+    return [_own_or_inner_href(raw) for raw in elements]
 
 
 def _own_or_inner_href(raw: LexborNode) -> str | None:
     own = raw.attrs.get("href")
-    if own is not None:
-        return own
-    inner = raw.css_first("a[href], area[href]")
-    return None if inner is None else inner.attrs.get("href")
+    return own if own is not None else _itself_or_inner_link(raw).attrs.get("href")
+
+
+def _itself_or_inner_link(raw: LexborNode) -> LexborNode:
+    return raw if raw.attrs.get("href") is not None else raw.css_first("a[href], area[href]") or raw
 
 
 def _readable(raw: LexborNode) -> str:

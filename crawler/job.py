@@ -18,7 +18,7 @@ from crawler import machine
 from crawler.asking import Asker
 from crawler.budget import Budget, Limits
 from crawler.engine import LAST_WORDS, Engine
-from crawler.errors import ConfigError, StorageFull, StoreError
+from crawler.errors import ConfigError, StorageFull, StoreError, escaped
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
@@ -75,7 +75,7 @@ class Crawl:
             if isinstance(settings, Settings)
             else merged((f"{type(spider).__name__}.settings", spider.settings), ("settings=", settings or {}))
         )
-        self.job = job or default_job_name(spider, seeds)
+        self.job = _name(job) if job else default_job_name(spider, seeds)
         self.is_kept = folder is not None
         if self.settings.cache_for and not self.is_kept:
             raise ConfigError("cache_for keeps replies in a folder: pass one, or leave it out")
@@ -218,7 +218,7 @@ class Crawl:
             done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
             verb = "joining" if self._run.others else "resuming"
             self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
-        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth)
+        gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
         visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
@@ -383,6 +383,12 @@ def default_job_name(spider: Spider, seeds: Sequence[str]) -> str:
         return name
     digest = hashlib.blake2b(repr((sorted(spider.given.items()), sorted(seeds))).encode(), digest_size=4).hexdigest()
     return f"{name}-{digest}"
+
+
+def _name(job: str) -> str:
+    if job in {".", ".."} or "/" in job or "\\" in job or not job.isprintable():
+        raise ConfigError(f"the job name {escaped(job)!r} does not name a folder in the jobs' folder")
+    return job
 
 
 def _seed(url: str) -> Request:

@@ -67,6 +67,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     retry: bool = False
     hops: tuple[str, ...] = ()
     path: str | None = None
+    by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url} to={self.handler}>"
@@ -113,7 +114,8 @@ def rank(priority: int, depth: int) -> int:
 class Link(Struct, frozen=True, array_like=True):
     """A request on its way into the journal, with all that the journal must know of it already worked out.
 
-    ``plain`` when its URL alone tells it from others.
+    ``plain`` when its URL alone tells it from others. ``known_as`` is what its fingerprint is made of, where that is
+    not its path.
     """
 
     origin: str
@@ -125,6 +127,7 @@ class Link(Struct, frozen=True, array_like=True):
     seed: bool = False
     parent: int | None = None
     plain: bool = True
+    known_as: str | None = None
 
     @property
     def moved_to(self) -> str:
@@ -205,12 +208,19 @@ class Event(Struct, frozen=True, array_like=True):
     detail: str
 
 
+class Cut(Struct, frozen=True):
+    """How many different links were left out for one reason, and one of them."""
+
+    links: int
+    example: str
+
+
 class Visit(Struct):
     """All that one request led to. It is committed as one, or refused as one if its token is stale.
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
     page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
-    version.
+    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``cuts`` by their reasons.
     """
 
     page: Page
@@ -236,11 +246,14 @@ class Visit(Struct):
     events: Sequence[Event] = ()
     cookies: Sequence[Cookie] = ()
     session: int = 0
+    canonical: str | None = None
+    cuts: Mapping[str, Cut] = {}
 
     @property
     def is_counted(self) -> bool:
         """Whether it ends one of the pages that a limit is about."""
-        ended = self.state in {State.DONE, State.GONE, State.FAILED} and not self.reason.startswith("redirected")
+        is_elsewhere = self.reason.startswith(("redirected", "canonical"))
+        ended = self.state in {State.DONE, State.GONE, State.FAILED} and not is_elsewhere
         return ended and self.page.request.is_counted
 
     @property
@@ -273,7 +286,10 @@ class Spent(Struct, frozen=True):
 
 
 class Counts(Struct, frozen=True):
-    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page."""
+    """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page.
+
+    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason.
+    """
 
     pending: int = 0
     done: int = 0
@@ -284,7 +300,9 @@ class Counts(Struct, frozen=True):
     quarantined: int = 0
     bytes: int = 0
     hosts: int = 0
+    held: int = 0
     item_bytes: int = 0
     next_due_at: float | None = None
     reasons: Mapping[str, int] = {}
+    cuts: Mapping[str, Cut] = {}
     spent: Spent = Spent()

@@ -58,12 +58,27 @@ def hop(request: Request, status: int, location: str, most: int) -> Request:
     headers = request.headers
     if becomes_get:
         headers = {name: value for name, value in headers.items() if name.lower() not in OF_A_BODY}
-    if split(target)[0] != split(request.url)[0]:
-        headers = {name: value for name, value in headers.items() if name.lower() in KEPT_ACROSS_ORIGINS}
+    headers = _kept(headers, request.url, target)
     moved = replace(request, url=target, method=method, body=body, headers=headers, hops=hops)
     if request.kind == "download":  # its path was promised for the URL that was asked first
         return replace(moved, key=f"download of {hops[0]}")
     if request.kind == "page" and (request.identity or request.data is not None):
-        asked = f"{request.identity} {request.url}"
-        return replace(moved, key=f"hop of {blake2b(asked.encode(), digest_size=16).hexdigest()}")
+        return separate(moved, f"{request.identity} {request.url}")
     return moved
+
+
+def in_place_of(request: Request, target: str) -> Request:
+    """The request for the URL that a page gives as its own. It is a link: redirects are counted from there on."""
+    headers = _kept(request.headers, request.url, target)
+    return replace(request, url=target, headers=headers, hops=(), by_canonical=True)
+
+
+def separate(request: Request, asked: str) -> Request:
+    """The request told apart from all others of its URL but those that `asked` has led to."""
+    return replace(request, key=f"hop of {blake2b(asked.encode(), digest_size=16).hexdigest()}")
+
+
+def _kept(headers: dict[str, str], url: str, target: str) -> dict[str, str]:
+    if split(target)[0] == split(url)[0]:
+        return headers
+    return {name: value for name, value in headers.items() if name.lower() in KEPT_ACROSS_ORIGINS}

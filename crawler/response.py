@@ -4,7 +4,7 @@ import codecs
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, Unpack, overload, runtime_checkable
+from typing import Any, Protocol, TypeVar, Unpack, overload
 
 import msgspec
 from msgspec import Struct
@@ -14,9 +14,11 @@ from crawler import charset
 from crawler.directives import directives
 from crawler.errors import HandlerError, SelectorError, escaped
 from crawler.forms import Form, Value
-from crawler.html import Node, Selection, Tree, base_href, hrefs, linked, meta_robots, parse
+from crawler.html import Node, Selection, linked
+from crawler.links import HeaderLink, LinkRules, header_links
 from crawler.models import Json, Request
 from crawler.requests import Options, Requests, described, form_options, resolved, submitted
+from crawler.tree import Tree, base_href, canonical_href, hrefs, meta_robots, parse
 from crawler.urls import Joiner, canonical
 
 Default = TypeVar("Default")
@@ -28,13 +30,6 @@ _MARKUP = re.compile(
 )
 _NO_FOLLOW = frozenset({"nofollow", "none"})
 _URL_LIKE = re.compile(r"\s*(?:[./?]*/|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
-
-
-@runtime_checkable
-class _ManyValued(Protocol):
-    """Headers of which one may stand on several lines."""
-
-    def getall(self, name: str, default: Sequence[str], /) -> Sequence[str]: ...
 
 
 class Door(Protocol):
@@ -55,6 +50,10 @@ class Door(Protocol):
     @property
     def product_token(self) -> str:
         """The name by which a page may speak to this crawler."""
+
+    @property
+    def obeys_rel_nofollow(self) -> bool:
+        """Whether a single link may forbid that it is followed."""
 
     def file_path(self, url: str) -> str:
         """The path, below the job's folder, at which a download of `url` will be stored."""
@@ -207,29 +206,46 @@ class Response:
         except RecursionError:
             raise HandlerError(f"{escaped(self.url, 2048)}: JSON nested too deep") from None
 
-    def links(self) -> list[str]:
+    @property
+    def canonical(self) -> str | None:
+        """The URL that the page gives as its own (RFC 6596): its ``<link rel=canonical>``, or else its header's."""
+        href = canonical_href(self.html) if self.is_html and self._may_name_canonical() else None
+        if href is not None:
+            return canonical(href, self._base_url())
+        named = (link.target for link in self._header_links() if "canonical" in link.rel)
+        return next((canonical(target, self.url) for target in named), None)
+
+    def links(self, rules: LinkRules | None = None) -> list[str]:
         """The absolute, canonical URLs of the page's links, each once, in page order; at most ``max_links``.
 
-        What is not HTML has none: what looks like a link in plain text, JSON or XML is somebody's words.
+        Without `rules`, those of ``a`` and ``area``; `LinkRules` choose others. What is not HTML has none but those of
+        its ``Link`` header: what looks like a link in plain text, JSON or XML is somebody's words.
         """
-        return list(self._page_links())
+        return list(self._page_links()) if rules is None else self._chosen(rules, obey_rel=False)
 
-    def follow(self, selector: str = "a", **options: Unpack[Options]) -> Requests:
-        """A request for the link of each element that matches, each once; ``"a"`` is all that `links` has.
+    def follow(self, chosen: str | LinkRules = "a", **options: Unpack[Options]) -> Requests:
+        """A request for the link of each element that a selector matches, each once; ``"a"`` is all that `links` has.
 
         An element's link is its own href, or else that of the first link within it; ``img::attr(src)`` takes other
-        attributes. Elements without a link are passed over. What is not HTML has no links, and neither has a page that
-        says ``nofollow``, in its meta robots or its X-Robots-Tag (``obey_robots``). Raises `SelectorError` for a URL:
-        that is `request`.
+        attributes, and `LinkRules` in place of a selector choose links of other kinds. Elements without a link are
+        passed over. What is not HTML has no links but those of its ``Link`` header, and a page has none that says
+        ``nofollow``, in its meta robots or its X-Robots-Tag (``obey_robots``); nor is a link taken that is marked
+        ``rel=nofollow``, if ``obey_rel_nofollow`` is set. Raises `SelectorError` for a URL: that is `request`.
         """
         template = described(options, handler=self.requested.handler, depth=self.depth + 1)
-        if _URL_LIKE.match(selector):
-            raise SelectorError(f"follow takes a CSS selector; for a URL use response.request({escaped(selector)!r})")
-        if not self.is_html or (self.door.obeys_nofollow and not _NO_FOLLOW.isdisjoint(self._directives())):
+        if isinstance(chosen, str) and _URL_LIKE.match(chosen):
+            raise SelectorError(f"follow takes a CSS selector; for a URL use response.request({escaped(chosen)!r})")
+        if self.door.obeys_nofollow and not _NO_FOLLOW.isdisjoint(self._directives()):
             return Requests([], template)
-        if selector == "a":
+        obey_rel = self.door.obeys_rel_nofollow
+        if isinstance(chosen, LinkRules):
+            return Requests(self._chosen(chosen, obey_rel=obey_rel), template)
+        if chosen == "a" and not obey_rel:
             return Requests(self._page_links(), template)
-        return Requests(self._resolved(linked(self.css(selector))), template)
+        if not self.is_html:
+            return Requests([], template)
+        found = hrefs(self.html, obey_rel=True) if chosen == "a" else linked(self.css(chosen), obey_rel=obey_rel)
+        return Requests(self._resolved(found), template)
 
     def request(self, url: str, **options: Unpack[Options]) -> Request:
         """A request for a URL, absolute or relative to the page. Raises `HandlerError` if it is none."""
@@ -278,18 +294,45 @@ class Response:
 
     def _directives(self) -> frozenset[str]:
         """What the page says to robots, and to this one by its product token."""
-        lines = self.headers.getall("X-Robots-Tag", ()) if isinstance(self.headers, _ManyValued) else ()
         token = self.door.product_token
-        return directives(lines, token) | (meta_robots(self.html, token) if self.is_html else frozenset())
+        said = directives(self._lines("X-Robots-Tag"), token)
+        return said | meta_robots(self.html, token) if self.is_html else said
+
+    def _lines(self, name: str) -> list[str]:
+        """The lines of a header; there may be one at most, as in a plain dict."""
+        all_lines = getattr(self.headers, "getall", None)
+        one = [self.headers[name]] if name in self.headers else []
+        return one if all_lines is None else list(all_lines(name, ()))
+
+    def _header(self, name: str) -> str:
+        """All lines of a header that is a list (RFC 9110 section 5.3)."""
+        return ", ".join(self._lines(name))
+
+    def _may_name_canonical(self) -> bool:
+        """Whether it is worth while to parse the page for it."""
+        return b"anonical" in self.body or b"ANONICAL" in self.body
+
+    def _header_links(self) -> list[HeaderLink]:
+        """The links of the header that are the page's own; those with another anchor are another's (RFC 8288)."""
+        found = header_links(self._header("Link"))
+        return [link for link in found if link.anchor is None or canonical(link.anchor, self.url) == self.url]
+
+    def _chosen(self, rules: LinkRules, *, obey_rel: bool) -> list[str]:
+        of_header = rules.hrefs_of_header(self._header_links(), obey_rel=obey_rel)
+        urls = self._resolved([*of_header], self.url)
+        if self.is_html:
+            nodes = self.css(rules.selector) if rules.within is None else self.css(rules.within).css(rules.selector)
+            urls += self._resolved([*rules.hrefs(nodes, obey_rel=obey_rel)])
+        return [url for url in dict.fromkeys(urls) if rules.admits(url)][: self.door.max_links]
 
     def _page_links(self) -> list[str]:
         if self._links is None:
             self._links = self._resolved(hrefs(self.html)) if self.is_html else []
         return self._links
 
-    def _resolved(self, found: list[str | None]) -> list[str]:
+    def _resolved(self, found: Sequence[str | None], base: str | None = None) -> list[str]:
         pages: list[str | None] = list(dict.fromkeys(href.partition("#")[0] for href in found if href is not None))
-        return self.door.joiner.join(self._base_url(), pages[: self.door.max_links])
+        return self.door.joiner.join(base or self._base_url(), pages[: self.door.max_links])
 
     def _base_url(self) -> str:
         if self._base is None:

@@ -7,6 +7,7 @@ from fnmatch import translate
 from msgspec import Struct
 
 from crawler.models import Request
+from crawler.traps import TrapLimits
 from crawler.urls import canonical
 
 _IPV6 = re.compile(r"^\[([0-9a-f.]*:[0-9a-f:.]*)\]")
@@ -47,13 +48,17 @@ def authority(url: str) -> str:
 class Gate:
     """Decides whether a request belongs to the crawl, by its scope and the seeds seen so far."""
 
-    def __init__(self, scope: Scope, *, max_depth: int | None = None, seed_hosts: Iterable[str] = ()) -> None:
+    def __init__(
+        self, scope: Scope, *, max_depth: int | None = None, seed_hosts: Iterable[str] = (),
+        limits: TrapLimits | None = None,
+    ) -> None:  # fmt: skip
         depths = [depth for depth in (scope.max_depth, max_depth) if depth is not None]
         self.max_depth = min(depths) if depths else None
-        self._hosts = _any_of(map(_host_pattern, scope.hosts))
-        self._include = _any_of(scope.include)
-        self._exclude = _any_of(scope.exclude)
+        self._hosts = any_of(map(_host_pattern, scope.hosts))
+        self._include = any_of(scope.include)
+        self._exclude = any_of(scope.exclude)
         self._seeds = {authority(origin) for origin in seed_hosts}
+        self._limits = limits
         self._folders = tuple(_without_scheme(folder) for folder in scope.folders)
 
     def let_in(self, url: str, *, moved: bool = False) -> bool:
@@ -66,7 +71,7 @@ class Gate:
         return (len(self._seeds), self._folders) != before
 
     def refusal(self, url: str) -> str | None:
-        """Why a canonical URL is out of scope; None when it belongs to the crawl."""
+        """Why a canonical URL is out of scope, or looks like a trap; None when it belongs to the crawl."""
         host = authority(url)
         if not (self._hosts.match(host) if self._hosts else host in self._seeds):
             return "scope: host"
@@ -76,7 +81,7 @@ class Gate:
             return "scope: not included"
         if self._exclude and self._exclude.match(url):
             return "scope: excluded"
-        return None
+        return self._limits.trap(url) if self._limits else None
 
     def admit(self, request: Request) -> str | None:
         """Why a request is not to be asked; None when it is."""
@@ -93,7 +98,8 @@ def _host_pattern(written: str) -> str:
     return authority(plain) if plain else _IPV6.sub(r"[[]\1]", written.lower())
 
 
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+def any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    """What matches a text as one of some shell patterns does; None without any."""
     joined = "|".join(translate(pattern) for pattern in patterns)
     return re.compile(joined) if joined else None
 

@@ -4,10 +4,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Unpack
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
-from crawler.cookies import Cookie, Jar
+from crawler.cookies import Jar, SessionState
 from crawler.errors import HandlerError
 from crawler.models import Request
 from crawler.requests import Headers, Options, described, resolved
@@ -15,17 +14,10 @@ from crawler.response import Response
 from crawler.urls import split
 
 
-class State(Struct, frozen=True):
-    """What is kept of a session: its cookies, and its headers by origin."""
-
-    cookies: list[Cookie] = []
-    headers: dict[str, dict[str, str]] = {}
-
-
 class Session:
     """Cookies as a browser keeps them (RFC 6265), headers by origin, and the requests of a login."""
 
-    def __init__(self, state: State, fetch: Callable[[Request], Awaitable[Response]] | None = None) -> None:
+    def __init__(self, state: SessionState, fetch: Callable[[Request], Awaitable[Response]] | None = None) -> None:
         self.jar = Jar(state.cookies)
         self._headers = {origin: dict(headers) for origin, headers in state.headers.items()}
         self._fetch = fetch
@@ -54,13 +46,13 @@ class Session:
             raise HandlerError("a session's headers belong to an origin: fetch a page of it first")
         return self._headers.setdefault(split(self._at)[0], {})
 
-    def state(self) -> State:
+    def state(self) -> SessionState:
         """What is to be kept. Raises `HandlerError` for a header that could not be sent."""
         try:
             headers = {origin: msgspec.convert(own, Headers) for origin, own in self._headers.items() if own}
         except msgspec.ValidationError as error:
             raise HandlerError(f"the session's headers: {error}") from None
-        return State(self.jar.all(), headers)
+        return SessionState(self.jar.all(), headers)
 
     def headers_for(self, request: Request, now: float) -> Mapping[str, str]:
         """What goes with a request: the cookies of its URL, and its origin's headers unless it came by another."""

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from crawler.credentials import Credential, by_origin
 from crawler.errors import ConfigError
 from crawler.proxies import Proxy, by_pattern
+from crawler.traps import TrapLimits
 from crawler.windows import window
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -26,6 +27,10 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 SECRET = {"credentials", "proxies"}  # not repeated in messages
 _BOOLEANS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+SESSION_PARAMETERS = (  # of PHP, Java, ASP, ColdFusion, osCommerce and Zen Cart; "sid" is too often an article's number
+    "PHPSESSID", "jsessionid", "ASPSESSIONID*", "CFID", "CFTOKEN", "osCsid", "zenid", "sessionid", "session_id",
+)  # fmt: skip
 
 LONGEST = 10 * 366 * 86_400.0  # ten years: longer is a slip, and infinity is no date
 Seconds = Annotated[float, Meta(ge=0, le=LONGEST, extra={"unit": "s"})]
@@ -44,6 +49,8 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
     rate: Rate | None = None
     burst: Count | None = None
     windows: list[str] | None = None
+    drop_parameters: tuple[str, ...] | None = None
+    sort_query: bool | None = None
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -63,11 +70,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         list[str], Meta(description="hours at which hosts may be asked: 22:00-06:00, or 22:00-06:00 Europe/Berlin")
     ] = []
     concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
-    hosts: Annotated[
-        dict[str, HostSettings],
-        Meta(description="delay, concurrency_per_host, rate, burst and windows by host pattern"),
-    ] = {}
+    hosts: Annotated[dict[str, HostSettings], Meta(description="some of the settings by host pattern, see above")] = {}
     obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
+    obey_rel_nofollow: Annotated[bool, Meta(description="follow no link that is marked rel=nofollow")] = False
     max_crawl_delay: Annotated[Seconds, Meta(description="a host that asks for a longer Crawl-delay is parked")] = 60.0
     user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
     contact: Annotated[str, Meta(description="address or page of the operator, added to the User-Agent")] = ""
@@ -89,6 +94,18 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_depth: Annotated[
         Annotated[int, Meta(ge=0)] | None, Meta(description="links further from a seed are skipped")
     ] = None
+    max_path_segments: Annotated[Count, Meta(description="links with more segments in their path are traps")] = 20
+    max_repeated_segments: Annotated[
+        Count, Meta(description="links with one and the same segment more often are traps")
+    ] = 3
+    max_query_parameters: Annotated[Count, Meta(description="links with more parameters in their query are traps")] = 10
+    drop_parameters: Annotated[
+        tuple[str, ...], Meta(description="parameters (* and ? are wildcards) that make no other page: session ids")
+    ] = SESSION_PARAMETERS
+    sort_query: Annotated[bool, Meta(description="the order of a query's parameters makes no other page")] = False
+    canonical_identity: Annotated[
+        bool, Meta(description="a page that names another URL as its canonical one is not handled: that one is")
+    ] = False
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
@@ -147,6 +164,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     def product_token(self) -> str:
         """The name looked up in robots.txt: the User-Agent up to its first ``/`` or space (RFC 9309 section 2.2.1)."""
         return re.split(r"[/ ]", self.user_agent, maxsplit=1)[0] or "crawler"
+
+    @property
+    def trap_limits(self) -> TrapLimits:
+        """The limits of what a link may look like."""
+        return TrapLimits(self.max_path_segments, self.max_repeated_segments, self.max_query_parameters)
 
     def for_host(self, origin: str, host: str) -> "HostSettings":
         """The first pattern of ``hosts`` that matches the host's name or its origin; nothing set if none does."""
@@ -277,6 +299,7 @@ def parse_duration(text: str) -> float:
 _UNITS: dict[str, Callable[[str], object]] = {"bytes": parse_size, "s": parse_duration}
 _TYPES: dict[type, Callable[[str], object]] = {
     msgspec.inspect.ListType: lambda text: [part.strip() for part in text.split(",") if part.strip()],
+    msgspec.inspect.VarTupleType: lambda text: tuple(part.strip() for part in text.split(",") if part.strip()),
     msgspec.inspect.DictType: lambda text: dict(_pairs(text.split(","))),
     msgspec.inspect.BoolType: lambda text: _BOOLEANS.get(text.lower(), text),
 }

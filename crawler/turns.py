@@ -139,7 +139,7 @@ class Turns:
                         links = await self._sow(links)
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001  # the spider's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # the spider's code may raise anything
             failure = failure_of(error)
             visit.state, visit.reason, visit.trace = (
                 State.FAILED,

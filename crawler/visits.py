@@ -15,10 +15,11 @@ from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, Spi
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
+from crawler.identity import Identity
 from crawler.items import encode, refined
-from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Item, Link, Page, Request, State, Visit, packed
+from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
-from crawler.redirects import hop
+from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
 from crawler.response import Response
 from crawler.robots import Robots
@@ -26,6 +27,7 @@ from crawler.scope import Gate
 from crawler.seen import Seen
 from crawler.settings import Settings
 from crawler.spider import Spider, handler, page_at_work
+from crawler.traps import SETTING_OF
 from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ class Visitor:
         self.seen = Seen()
         self._outside = Seen()  # URLs out of scope, so that each is judged once
         self._fingerprints = Fingerprints(key)
+        self._identity = Identity(settings)
         self._clock = clock
         self._breadcrumb = breadcrumb
         self._warned: set[str] = set()
@@ -127,20 +130,41 @@ class Visitor:
         if reply.cut:
             visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
+        visit.canonical = self._canonical(page, response)
+        if visit.canonical and self._is_elsewhere(page.request, reply.status, visit.canonical):
+            visit.reason = f"canonical: {visit.canonical}"
+            visit.links = [self.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
+            return visit
         return await self.handled(visit, response, door)
+
+    def _canonical(self, page: Page, response: Response) -> str | None:
+        """The URL that a page gives as its own, if that is another."""
+        with AtWork(self._breadcrumb, page.seq):  # it may have to be parsed for that
+            named = response.canonical
+        return None if named == page.request.url else named
+
+    def _is_elsewhere(self, request: Request, status: int, named: str) -> bool:
+        """Whether a page is not to be handled, since the URL that it gives as its own is."""
+        return (
+            self.settings.canonical_identity
+            and 200 <= status < 300
+            and not request.identity
+            and not request.by_canonical
+            and not self._identity.is_same(named, request.url)
+            and self.gate.refusal(named) is None
+        )
 
     async def handled(self, visit: Visit, response: Response, door: PageDoor) -> Visit:
         """Run the page's handler, and add to the Visit all that it yields; or nothing of it, if it fails."""
         try:
             name = response.requested.handler
-            items, links = await self._outcome(visit.page, name, partial(self._method(name), response), door)
+            await self._outcome(visit, name, partial(self._method(name), response), door)
         except NotNow as error:
             return self.put_off(visit.page, visit.token, error)
         except FetchError as error:  # of an extra fetch that the handler left alone
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
             return self.broken(visit, response.requested.handler, error)
-        visit.items, visit.links = items, links
         return visit
 
     def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
@@ -168,7 +192,7 @@ class Visitor:
             return visit
         try:
             told = partial(self._method(name), page.request, error)
-            visit.items, visit.links = await self._outcome(page, name, told, None)
+            await self._outcome(visit, name, told, None)
         except SpiderError as raised:
             visit.trace = trace_of(raised)
             log.warning("%s failed on %s: %s", name, page.request.url, escaped(str(raised)))
@@ -189,10 +213,18 @@ class Visitor:
         if refusal:
             visit.state, visit.reason = State.SKIPPED, f"{refusal}: redirected to {target.url}"
             return visit
+        if self._leads_to_itself(target):
+            target = separate(target, f"{request.identity} {request.url}")
         visit.reason = f"redirected: {target.url}"
         parent = visit.page.seq
         visit.links = self.seed_links(target, parent=parent) if is_seed else [self.link(target, parent=parent)]
         return visit
+
+    def _leads_to_itself(self, target: Request) -> bool:
+        """Whether a redirect only changed what makes no other page: gave it a session id, or took it away."""
+        if target.kind != "page" or target.key is not None or target.url in target.hops:
+            return False
+        return any(self._identity.is_same(target.url, url) for url in target.hops)
 
     def retry_after(self, reply: Reply) -> float | None:
         """The seconds that an answer asks to wait."""
@@ -222,34 +254,34 @@ class Visitor:
 
     # -- what handlers yield
 
-    async def _outcome(
-        self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
-    ) -> tuple[list[Item], list[Link]]:
-        """What a handler yields, through the pipeline and packed."""
-        at_work = AtWork(self._breadcrumb, page.seq)
+    async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
+        """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
+        at_work = AtWork(self._breadcrumb, visit.page.seq)
         token = page_at_work.set(at_work)
         try:
-            return await Stepped(self._drained(page, name, called, door), at_work)
+            drained_all = self._drained(visit.page, name, called, door)
+            visit.items, visit.links, visit.cuts = await Stepped(drained_all, at_work)
         finally:
             page_at_work.reset(token)
 
     async def _drained(
         self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
-    ) -> tuple[list[Item], list[Link]]:
+    ) -> tuple[list[Item], list[Link], dict[str, Cut]]:
         limit, began = self.settings.handler_timeout, time.perf_counter()
         yielded = await drained(called, door, limit)
         if door is None or door.deadline is None:
             warn_if_slow(name, page.request.url, began)
         items: list[Item] = []
         links: list[Link] = []
+        cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                links += self._followed(one, page)
+                links += self._followed(one, page, cuts)
             elif isinstance(one, Request):
-                links += self._asked(one, page)
+                links += self._asked(one, page, cuts)
             elif (kept := await self._refined(one)) is not None:
                 items.append(encode(kept))
-        return items, links
+        return items, links, cuts
 
     async def _refined(self, item: object) -> object | None:
         pipeline = self.spider.pipeline
@@ -259,7 +291,7 @@ class Visitor:
         (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
         return kept.item if isinstance(kept, _Kept) else None
 
-    def _followed(self, requests: Requests, page: Page) -> Iterable[Link]:
+    def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         """Links of a page in bulk: one template, many URLs, nearly all of them known."""
         template = requests.template
         if template.handler not in self._methods or template.failed:
@@ -269,19 +301,46 @@ class Visitor:
         rest = packed(template)
         urls = self.seen.unseen(requests.urls, depth) if plain else requests.urls
         for url in urls if template.anywhere else self._outside.unseen(urls, 0):
-            if template.anywhere or self.gate.refusal(url) is None:
+            refusal = None if template.anywhere else self.gate.refusal(url)
+            if refusal is None:
                 origin, path = split(url)
-                fingerprint = self._fingerprints.of(path if template.key is None else "", template.identity)
-                yield Link(origin, fingerprint, path, depth, template.priority, rest, parent=page.seq, plain=plain)
+                known_as, fingerprint = None, 0
+                if template.key is None and "?" not in path and ";" not in path:  # nearly all
+                    fingerprint = self._fingerprints.of(path, template.identity)
+                else:
+                    known_as, fingerprint = self._named(origin, path, template)
+                yield Link(
+                    origin, fingerprint, path, depth, template.priority, rest, parent=page.seq, plain=plain,
+                    known_as=known_as,
+                )  # fmt: skip
             else:
                 self._outside.add(url, 0)
+                self.cut(url, refusal, cuts)
 
-    def _asked(self, request: Request, page: Page) -> Iterable[Link]:
+    def _named(self, origin: str, path: str, request: Request) -> tuple[str | None, int]:
+        """What a request's page is known as, where that is not its path, and its fingerprint."""
+        if request.key is not None:
+            return None, self._fingerprints.of("", request.identity)
+        known_as = self._identity.known_as(origin, path) if request.kind == "page" else None
+        return known_as, self._fingerprints.of(known_as or path, request.identity)
+
+    def cut(self, url: str, refusal: str, cuts: dict[str, Cut]) -> None:
+        """Count a link that looks like a trap's, and say so once for a host."""
+        if refusal not in SETTING_OF:
+            return
+        cuts[refusal] = Cut(cuts[refusal].links + 1 if refusal in cuts else 1, url)
+        if (where := f"{refusal} on {split(url)[0]}") not in self._warned:
+            self._warned.add(where)
+            log.warning("links like %s are left out (%s): %s would let them in", url, refusal, SETTING_OF[refusal])
+
+    def _asked(self, request: Request, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         self.check(request)
         request = replace(request, depth=page.request.depth + 1)
         refusal = None if request.anywhere or request.kind != "page" else self.gate.refusal(request.url)
         if refusal is None:
             yield self.link(request, parent=page.seq)
+        elif refusal in SETTING_OF:
+            self.cut(request.url, refusal, cuts)
         elif split(request.url)[0] not in self._warned:
             self._warned.add(split(request.url)[0])
             log.warning(
@@ -305,10 +364,10 @@ class Visitor:
         if request.kind == "download":
             request = replace(request, priority=request.priority - DOWNLOAD_PRIORITY)
         origin, path = split(request.url)
-        fingerprint = self._fingerprints.of(path if request.key is None else "", request.identity)
+        known_as, fingerprint = self._named(origin, path, request)
         rest = packed(request)
         plain = not request.identity
-        return Link(origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain)
+        return Link(origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as)
 
     def remember(self, links: Sequence[Link]) -> None:
         """Links that are in the journal now."""

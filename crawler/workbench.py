@@ -33,9 +33,9 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "circuit", "complete", "events", "host", "in_flight", "is_circuit_stored", "is_outranked",
-        "is_pace_stored", "is_parked", "is_sending", "minute", "not_before", "open_visits", "origin",
-        "owed_until", "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_until",
+        "armed", "circuit", "complete", "events", "host", "in_flight", "is_circuit_stored", "is_leaving",
+        "is_outranked", "is_pace_stored", "is_parked", "is_sending", "minute", "not_before", "open_visits",
+        "origin", "owed_until", "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_until",
         "robots_why", "sent_at", "suspects", "tempo", "token", "urgent", "usual_pace",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class Lane(Generic[Ticket]):
         self.is_pace_stored = False  # the journal knows its delay, should this engine die
         self.is_parked = False  # not to be asked at all before `not_before`
         self.is_sending = False
+        self.is_leaving = False  # nothing more is asked, so that another engine can have it
         self.not_before = 0.0  # epoch seconds: what the host waits for elsewhere, such as its robots.txt
 
     @property
@@ -89,7 +90,7 @@ class Lane(Generic[Ticket]):
     @property
     def may_send(self) -> bool:
         """Whether it has something that may be asked; without a verdict on robots that is robots.txt alone."""
-        if self.is_parked:
+        if self.is_parked or self.is_leaving:
             return False
         return bool(self.pages) and (self.robots is not None or self.pages[0][2].request.kind == "robots")
 
@@ -297,7 +298,7 @@ class Workbench(Generic[Ticket]):
     def hungry(self) -> Iterator[Lane[Ticket]]:
         """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""
         for lane in self.lanes.values():
-            if not (lane.complete or lane.refilling or lane.is_parked) and (
+            if not (lane.complete or lane.refilling or lane.is_parked or lane.is_leaving) and (
                 len(lane.pages) <= lane.batch // 2 or lane.is_outranked or lane.is_stuck
             ):
                 yield lane
@@ -309,17 +310,24 @@ class Workbench(Generic[Ticket]):
             for lane in self.lanes.values()
             if lane.is_idle
             and (
-                (lane.is_parked or (lane.complete and not lane.may_send and not lane.suspects))
+                (lane.is_parked or lane.is_leaving or (lane.complete and not lane.may_send and not lane.suspects))
                 or lane.ready_at > now + horizon
             )
         ]
 
     def surplus(self, share: int) -> list[Lane[Ticket]]:
-        """Hosts to give up, so that engines with fewer have work too: what is held beyond `share` and an eighth."""
+        """Hosts to give up, so that engines with fewer have work too: what is held beyond `share` and an eighth.
+
+        Of those that are busy nothing more is asked, and they are given up once they are not.
+        """
         more = len(self.lanes) - share
-        if more <= max(1, share // 8):
+        if more <= share // 8:
             return []
-        return [lane for lane in self.lanes.values() if lane.is_idle][:more]
+        able = [lane for lane in self.lanes.values() if lane.is_idle or (lane.pages and not lane.urgent)]
+        leaving = sorted(able, key=lambda lane: (not lane.is_leaving, not lane.is_idle))[:more]
+        for lane in leaving:
+            lane.is_leaving = True
+        return [lane for lane in leaving if lane.is_idle]
 
     def startable(self) -> int:
         """How many pages could be in flight at once."""

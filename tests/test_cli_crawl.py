@@ -167,6 +167,20 @@ def test_data_goes_to_stdout_alone(titles: Site, capfd: pytest.CaptureFixture[st
     assert "finished: " in err
 
 
+@pytest.mark.parametrize("name", ["a/b", "/tmp/a", "..", "a\\b", "a\nb", "caf\udce9"])
+def test_a_job_name_that_names_no_folder(titles: Site, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """A job lies in one folder below that of all jobs, where its name finds it; other names are refused."""
+    assert crawl("titles", "--job", name) == 2
+    assert "does not name a folder" in capsys.readouterr().err
+
+
+def test_an_output_whose_name_is_no_text(titles: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file name that the journal cannot hold is refused in one line, before anything is fetched."""
+    assert crawl("titles", "-o", "caf\udce9.jsonl") == 2
+    assert "caf\\udce9.jsonl" in capsys.readouterr().err
+    assert titles.seen == []
+
+
 def test_an_output_file_is_not_replaced_unasked(titles: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """A file that is not this run's own is refused with exit code 2, unless --append or --overwrite says what to do."""
     Path("mine.jsonl").write_text('{"old": 1}\n')

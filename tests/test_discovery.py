@@ -1,6 +1,7 @@
 """Sitemaps in whole crawls: robots.txt names them, pages come of them once, and what is wrong with them is told."""
 
 import asyncio
+import gc
 import gzip
 import json
 import os
@@ -194,6 +195,15 @@ async def test_scope(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     assert said.startswith(f"nothing that {site.url('/others.xml')} names is in scope, such as")
 
 
+async def test_traps(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    """What looks like a trap is left out of sitemaps as it is of pages, and counted."""
+    put_up(site, "/sitemap.xml", urlset(*pages(site, "/a"), site.url("/b/b/b/b/b")))
+    crawl = await crawled(spider(site), site)
+    assert paths(crawl) == ["", "a"]
+    assert {reason: cut.links for reason, cut in crawl.counts.cuts.items()} == {"trap: repeated segment": 1}
+    assert "max_repeated_segments would let them in" in caplog.text
+
+
 async def test_depth(site: Site) -> None:
     """Pages of sitemaps are as deep as links of a seed: 1."""
     put_up(site, "/sitemap.xml", urlset(*pages(site, "/a")))
@@ -325,11 +335,14 @@ async def test_a_long_sitemap_blocks_nobody(site: Site) -> None:
             await asyncio.sleep(0.005)
             gaps.append(time.thread_time() - began)
 
+    gc.collect()
+    gc.freeze()  # a collection of all that other tests have left would be counted, too
     made = spider(site, sitemaps=[site.url("/map.xml.gz")])
     crawl = Crawl(made, folder=None, settings={**site.settings, "max_links": 10}, limits=Limits(max_pages=1))
     watching = asyncio.create_task(watch())
     summary = await crawl.run()
     watching.cancel()
+    gc.unfreeze()
     assert summary.counts.pending == 49_999
     assert max(gaps) < 0.1
 

@@ -34,7 +34,10 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stopped]:
     with Site.in_thread() as site:
         bookstall.put_up(site, books=BOOKS)
         asyncio.run(bookstall.going_on(jobs / "whole", site).run())
-        asyncio.run(bookstall.going_on(jobs / "stall", site, limits=Limits(max_pages=BOOKS * 3 // 4)).run())
+        asyncio.run(bookstall.going_on(jobs / "stall", site, limits=Limits(max_pages=BOOKS // 2)).run())
+        while not (jobs / "stall" / "files" / "objects").exists():  # a download yields to the pages of its host
+            summary = asyncio.run(bookstall.going_on(jobs / "stall", site, limits=Limits(max_pages=1)).run())
+            assert summary.outcome != "finished"
         yield Stopped(jobs / "stall", site, lines(jobs / "whole"))
 
 

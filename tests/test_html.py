@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from crawler.errors import SelectorError
-from crawler.html import Node, base_href, hrefs, linked, meta_robots, parse
+from crawler.html import Node, linked
+from crawler.tree import base_href, hrefs, meta_robots, parse
 
 PAGE = "https://books.example/list"
 SHELF = """<!doctype html><title>Shelf</title>

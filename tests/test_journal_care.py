@@ -364,3 +364,10 @@ async def test_a_large_journal_opens_at_once(tmp_path: Path, pages: int, limit: 
     assert time.process_time() - began < limit
     assert f"{pages // 10 * 9:,} pending" in said, said
     assert (code, told("doctor", "stall", "--folder", str(tmp_path))[0]) == (0, 0)
+
+
+def test_the_status_of_an_older_journal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A journal of version 1 that nobody has gone on with yet can be looked at."""
+    bookstall.unpacked("journal-1.tar.gz", tmp_path / "stall")
+    assert main(["status", "stall", "--folder", str(tmp_path)]) == 0
+    assert "run 1: " in capsys.readouterr().out

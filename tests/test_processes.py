@@ -8,6 +8,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +19,15 @@ from typing import Any
 import pytest
 
 import crawler
+from crawler.__main__ import main
+from crawler.cli.watch import ENGINE
 from crawler.frontier.checks import violations
+from crawler.frontier.liveness import marks
 from crawler.frontier.schema import readable
+from crawler.processes import Begun, Role
+from crawler.processes.engine import EngineProcess
+from crawler.processes.supervisor import Supervisor
+from crawler.progress import Progress
 from crawler.testing import Site
 
 pytestmark = [
@@ -28,7 +37,7 @@ pytestmark = [
 
 SOURCE = str(Path(crawler.__file__).parent.parent)
 SPIDER = """
-import os, signal, time
+import os, signal, sys, time
 from crawler import Scope, Spider
 
 class Titles(Spider):
@@ -40,7 +49,11 @@ class Titles(Spider):
         if path.startswith("segv"):
             os.kill(os.getpid(), signal.SIGSEGV)
         if path.startswith("exit"):
-            os._exit(2 if path == "exit2" else 7)
+            os._exit(int(path[4:] or 7))
+        if path.startswith("quit"):
+            sys.exit("enough")
+        if path.startswith("print"):
+            sys.stderr.write("caf\\udce9\\n")
         while path.startswith("loop"):
             pass
         time.sleep({pause})
@@ -62,11 +75,11 @@ class Job:
         self.folder, self.site = folder, site
         (folder / "titles.py").write_text(SPIDER.format(seeds=list(seeds), pause=pause, port=site.port))
 
-    def start(self, *words: str, own_group: bool = False) -> "subprocess.Popen[str]":
+    def start(self, *words: str, own_group: bool = False, stderr: int = subprocess.PIPE) -> "subprocess.Popen[str]":
         settings = ["-s", "resolve=*.test=127.0.0.1", "-s", "delay=0.01", "-s", "retries=0"]
         return subprocess.Popen(
             [sys.executable, "-m", "crawler", "crawl", "titles.py", *settings, *words],
-            cwd=self.folder, env=os.environ | {"PYTHONPATH": SOURCE}, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+            cwd=self.folder, env=os.environ | {"PYTHONPATH": SOURCE}, stderr=stderr, stdout=subprocess.PIPE,
             text=True, start_new_session=own_group,
         )  # fmt: skip
 
@@ -151,6 +164,31 @@ def test_pages_that_kill(tmp_path: Path, site: Site, processes: str) -> None:
     job.check()
 
 
+def test_a_handler_that_exits(tmp_path: Path, site: Site) -> None:
+    """sys.exit() in a handler is a failure of its page like any other, and ends no process."""
+    site.page("/", links("/quit", "/good"))
+    site.page("/quit", "x")
+    site.page("/good", "x")
+    job = Job(tmp_path, site, site.url("/"))
+    code, told = job.run()
+    assert code == 3, told
+    assert "SystemExit: enough" in told
+    assert "another takes its place" not in told
+    assert len(job.urls()) == 2
+
+
+def test_engines_that_end_for_no_page(tmp_path: Path, site: Site) -> None:
+    """An error that is no page's is not taken for one: the supervisor gives up after a few engines."""
+    job = Job(tmp_path, site, site.url("/"))
+    spider = (tmp_path / "titles.py").read_text()
+    (tmp_path / "titles.py").write_text(
+        spider + "    async def start(self):\n        raise KeyboardInterrupt\n        yield\n"
+    )
+    code, told = job.run()
+    assert code == 1
+    assert told.count("another takes its place") == 5
+
+
 def test_an_engine_that_dies_at_once(tmp_path: Path, site: Site) -> None:
     """When engines die again and again and no page ends between them, the supervisor gives up and says so."""
     job = Job(tmp_path, site, site.url("/"))
@@ -179,8 +217,9 @@ def test_engines_killed_at_random(tmp_path: Path, site: Site, output: str) -> No
     for seen in range(8, 80, 12):
         wait_for(lambda seen=seen: len(site.seen) > seen or process.poll() is not None)
         if engines := children(process.pid):
-            os.kill(engines[seen % len(engines)], signal.SIGKILL)
+            os.kill(victim := engines[seen % len(engines)], signal.SIGKILL)
             kills += 1
+            wait_for(lambda victim=victim: not is_alive(victim))  # so that it is not killed twice
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
     assert kills >= 3
@@ -228,6 +267,23 @@ def test_an_engine_that_is_stopped(tmp_path: Path, site: Site) -> None:
     assert "stood still" in told
     assert sorted(job.urls()) == sorted(pages)
     job.check()
+
+
+def test_hosts_are_shared_out(tmp_path: Path, site: Site) -> None:
+    """An engine that comes later gets hosts of one that holds more than its share, though they are busy."""
+    many_hosts(site, 2, 150)
+    job = Job(tmp_path, site, site.url("/"))
+    spider = (tmp_path / "titles.py").read_text()
+    (tmp_path / "titles.py").write_text(
+        spider.replace('"url": response.url', '"url": response.url, "engine": os.getpid()')
+    )
+    process = job.start("-j", "2", "-s", "delay=0.02", "-s", "concurrency_per_host=4")
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 0, told
+    rows = (tmp_path / "output" / "titles" / "run-0001" / "items.jsonl").read_text().splitlines()
+    engines = Counter(json.loads(row)["engine"] for row in rows)
+    assert len(engines) == 2
+    assert min(engines.values()) > 30
 
 
 # -- limits and signals
@@ -347,6 +403,100 @@ def test_one_host_and_several_engines(tmp_path: Path, site: Site) -> None:
     code, told = Job(tmp_path, site, site.url("/")).run("-j", "3")
     assert code == 0
     assert "3 engines, but never more than one host with work at once" in told
+
+
+def test_an_interrupt_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the supervisor itself is being loaded ends it without a traceback."""
+
+    def interrupted(_words: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crawler.cli.watch.watch", interrupted)
+    monkeypatch.setattr("sys.argv", ["crawler", "crawl", "titles.py"])
+    assert main() == 130
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 1>&- 2>&-"])
+def test_closed_streams(tmp_path: Path, site: Site, closed: str) -> None:
+    """A crawl that was started with closed standard streams crawls, and its files hold nothing but what is theirs."""
+    site.tree(5, 2)
+    job = Job(tmp_path, site, site.url("/"))
+    command = f"{sys.executable} -m crawler crawl titles.py -s resolve=*.test=127.0.0.1 -s delay=0.01 {closed}"
+    code = subprocess.run(
+        command, shell=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": SOURCE}, check=False
+    ).returncode
+    assert code == 0
+    assert len(job.urls()) == 5
+    job.check()
+
+
+def test_what_a_spider_writes_beside_the_display(tmp_path: Path, site: Site) -> None:
+    """What a spider writes to stderr reaches a terminal, though no text that could be encoded."""
+    site.page("/", links("/print"))
+    site.page("/print", "x")
+    job = Job(tmp_path, site, site.url("/"))
+    terminal, theirs = os.openpty()
+    process = job.start(stderr=theirs)
+    os.close(theirs)
+    told = b""
+    with contextlib.suppress(OSError):  # so the end is told
+        while data := os.read(terminal, 1 << 16):
+            told += data
+    os.close(terminal)
+    process.communicate(timeout=30)
+    assert process.returncode == 0, told
+    assert b"caf\\udce9" in told
+
+
+FLOOD = """
+import socket, sys
+line = socket.socket(fileno=int(sys.argv[1]))
+line.recv(1000)
+while True:
+    line.sendall(b'{"type":"Said","text":"x"}\\n' * 1000)
+"""
+
+
+def test_a_flood_of_words() -> None:
+    """An engine that never stops talking does not keep its supervisor from all else."""
+    with tempfile.TemporaryFile() as file:
+        engine = EngineProcess([sys.executable, "-c", FLOOD], Role(0, None, 0.0, file.fileno()))
+        try:
+            heard: list[object] = []
+            while len(heard) < 10_000:
+                heard += engine.messages()
+        finally:
+            engine.kill()
+
+
+def test_an_engine_that_hangs_when_all_are_stopped(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not end when it should is ended, and its page is not to blame for that."""
+    site.page("/", links("/loop"))
+    site.page("/loop", "x")
+    Job(tmp_path, site, site.url("/"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("crawler.processes.supervisor.LAST_WORDS", 0.5)
+    words = ["crawl", "titles.py", "-s", "resolve=*.test=127.0.0.1", "-s", "delay=0.01"]
+    command = [sys.executable, "-c", ENGINE.format(path=[SOURCE, *sys.path]), *words]
+    supervisor = Supervisor(lambda role: EngineProcess(command, role), Face())
+
+    def stop() -> None:
+        wait_for(lambda: "/loop" in site.paths())
+        supervisor.ask_to_stop(signal.SIGINT)
+
+    threading.Thread(target=stop).start()
+    assert supervisor.run() == (130, None)
+    (left,) = (tmp_path / "output" / "titles").glob("engine-*.lock")
+    assert marks(left) == []
+
+
+class Face:
+    """Nobody looks."""
+
+    def begin(self, begun: Begun) -> None: ...
+    def show(self, progress: Progress) -> None: ...
+    def tell(self, text: str) -> None: ...
+    def say(self, text: str) -> None: ...
 
 
 @pytest.mark.parametrize(("words", "message"), [(["-j", "0"], "-j must be at least 1"), (["-a", "x=1"], "argument")])

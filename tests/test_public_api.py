@@ -7,8 +7,8 @@ import crawler
 from crawler import Scope, Spider
 
 NAMES = [
-    "Basic", "Bearer", "Crawl", "CrawlerError", "FetchError", "Limits", "Request", "Response", "Scope", "Spider",
-    "crawl",
+    "Basic", "Bearer", "Crawl", "CrawlerError", "FetchError", "Limits", "LinkRules", "Request", "Response", "Scope",
+    "Spider", "crawl",
 ]  # fmt: skip
 VAGUE_ON_PURPOSE = {"Response.json", "Response.data"}  # JSON is what it is; of the second a type checker knows more
 

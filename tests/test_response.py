@@ -32,6 +32,7 @@ class Door:
     max_links: int = 50_000
     obeys_nofollow: bool = True
     product_token: str = "crawler"
+    obeys_rel_nofollow: bool = False
     fetched: list[Request] = field(default_factory=list)
 
     def file_path(self, url: str) -> str:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from crawler.cookies import Cookie
+from crawler.cookies import Cookie, SessionState
 from crawler.frontier import JobFacts, Want
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Link, State, Visit
-from crawler.session import State as SessionState
 
 ONE, TWO = (Cookie(name, "1", "a.test", "/", True, False) for name in ("one", "two"))
 FACTS = JobFacts("spider")

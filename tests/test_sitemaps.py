@@ -348,6 +348,16 @@ def test_since() -> None:
         since("last week", now)
 
 
+def test_steps_are_short() -> None:
+    """However a file is packed and comes in, a step of reading it gives some hundred entries at most."""
+    data = "".join(["<urlset>", *(url(f"{A}{n}") for n in range(20_000))]).encode()
+    for whole in (data, gzip.compress(data), gzip.compress(gzip.compress(data))):
+        reader = Reader("gzip" if whole.startswith(b"\x1f") else "")
+        steps = [len(entries) for entries in reader.feed(whole)]
+        assert sum(steps) > 19_000
+        assert max(steps) < 1500
+
+
 def test_time_is_linear() -> None:
     """Twice the file takes about twice the time, and a piece of it a few milliseconds."""
 

@@ -9,12 +9,14 @@ from typing import cast
 import pytest
 
 from crawler import Crawl, Limits, Response, Spider
+from crawler.export import Exporter
 from crawler.frontier import Want
 from crawler.frontier.liveness import SLOTS, EngineLock, wipe
 from crawler.frontier.liveness import marks as marks_in
 from crawler.frontier.schema import opened
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import DEATH, SUSPECT_DEATHS, State
+from crawler.models import DEATH, SUSPECT_DEATHS, Item, State
+from crawler.sinks import sink_for
 from crawler.testing import Site
 from tests.frontier_contract import JOB, Desk, Now
 from tests.test_engine import links_to, path_of, spider
@@ -94,12 +96,25 @@ async def test_an_engine_that_stands_still(machine: Machine) -> None:
 async def test_an_engine_that_was_buried_is_one_again(machine: Machine) -> None:
     """An engine that wakes after others took it for dead becomes an engine again, with a lock that others see."""
     first, second = await machine.engine(), await machine.engine()
-    machine.pass_time(31)
+    machine.pass_time(20)
     await second.frontier.renew()
-    await first.frontier.renew()
+    machine.pass_time(11)
+    await second.frontier.renew()
+    assert (await first.frontier.renew()).was_buried
     await first.add("http://a.test/")
     lease = await first.lease_one()
     assert (await second.frontier.renew()).freed == 0
+    assert (await first.frontier.commit([first.visit(lease)])).refused == frozenset()
+
+
+async def test_all_stand_still(machine: Machine) -> None:
+    """When all engines stood still, as by Ctrl-Z, none takes another for dead, and no page is put under suspicion."""
+    first, second = await machine.engine(), await machine.engine()
+    await first.add("http://a.test/")
+    lease = await first.lease_one()
+    lock_of(first).enter(lease.pages[0].seq)
+    machine.pass_time(100)
+    assert [(await desk.frontier.renew()).was_buried for desk in (second, first, second)] == [False] * 3
     assert (await first.frontier.commit([first.visit(lease)])).refused == frozenset()
 
 
@@ -236,6 +251,65 @@ async def test_a_suspect_is_tried_alone(tmp_path: Path) -> None:
     assert (summary.outcome, summary.counts.done) == ("finished", 7)
     assert (beside["/0"], beside["/3"]) == ({"/0"}, {"/3"})
     assert len(beside["/1"]) > 1
+
+
+# -- who leaves, and who writes
+
+
+async def test_nobody_leaves_while_others_work(tmp_path: Path) -> None:
+    """An engine that finds nothing but pages that are due much later stays while another has a host to work for."""
+
+    async def parse(_self: object, response: Response) -> AsyncIterator[object]:
+        yield response.follow("a")
+
+    async with Site() as site:
+        site.page("/", links_to("/0"), status=503, headers={"Retry-After": "7200"}, host="away.test")
+        site.tree(20, 2, host="here.test")
+        seeds = [site.url("/", host="away.test"), site.url("/", host="here.test")]
+        first, second = (
+            Crawl(spider(parse, *seeds), folder=tmp_path, settings={**site.settings, "delay": 0.1}, output=output)
+            for output in (str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"))
+        )
+        async with first:
+            while len(site.paths("here.test")) < 4:  # noqa: ASYNC110  # the site tells nobody
+                await asyncio.sleep(0.01)
+            late = await second.run()
+            assert late.outcome == "parked"
+            assert late.counts.pending == 1
+            assert (await first.ended()).outcome == "parked"
+
+
+async def test_a_sink_that_is_taken_over_while_it_is_rebuilt(machine: Machine) -> None:
+    """An engine that lets go of a file to write it anew, and finds it taken by another, stands by until it is free."""
+    desk = await machine.engine()
+    await desk.add("http://a.test/", "http://a.test/x")
+    lease = await desk.lease_one()
+    await desk.frontier.commit([desk.visit(lease, items=[Item("x", '{"a": 1}')])])
+    target = str(machine.folder / "items.csv")
+    sink, other = sink_for(target), sink_for(target)
+    exporter = Exporter(desk.frontier, sink, desk.run, patience=0.2)
+    await exporter.open("refuse")
+    assert await exporter._write_next()
+    await desk.frontier.commit([desk.visit(lease, lease.pages[1], items=[Item("x", '{"a": 2, "b": 3}')])])
+    close, reopened = sink.close, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def close_and_lose() -> None:
+        close()
+        sink.close = close  # type: ignore[method-assign]
+        other.open({"offset": 0})
+        loop.call_soon_threadsafe(reopened.set)
+
+    sink.close = close_and_lose  # type: ignore[method-assign]
+    following = asyncio.create_task(exporter.follow())
+    await asyncio.wait_for(reopened.wait(), 5)
+    exporter.finish()
+    done, _ = await asyncio.wait({following}, timeout=0.6)
+    assert not done
+    other.close()
+    await following
+    await exporter.close()
+    assert Path(target).read_text().split() == ["a,b", "1,", "2,3"]
 
 
 # -- clocks

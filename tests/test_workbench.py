@@ -236,3 +236,24 @@ def test_a_batch_is_bounded() -> None:
 def test_batches(delay: float, batch: int) -> None:
     """A host's batch is what it may be asked in five seconds."""
     assert batch_at(delay) == batch
+
+
+def test_hosts_that_another_engine_is_to_have() -> None:
+    """Idle hosts beyond the share are given up at once; a busy one is asked nothing more, until it can be."""
+    bench = Bench()
+    lanes = [lane_of(bench, host, 5) for host in range(3)]
+    for lane in lanes:
+        assert bench.take(0.0)
+        bench.sent(lane, 0.0)
+    bench.done(lanes[1], was_sent=True)
+    lanes[1].open_visits.clear()
+    assert bench.surplus(3) == []
+    assert bench.surplus(2) == [lanes[1]]
+    bench.close(lanes[1])
+    assert bench.surplus(1) == bench.surplus(1) == []
+    (leaving,) = [lane for lane in lanes if lane.is_leaving and lane is not lanes[1]]
+    assert bench.parting(0.0, 10.0) == []
+    leaving.open_visits.clear()
+    bench.done(leaving, was_sent=True)
+    assert bench.parting(0.0, 10.0) == [leaving]
+    assert {host for _, host in drive(bench, 3.0)} <= {lane.host for lane in lanes if not lane.is_leaving}

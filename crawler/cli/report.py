@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 from crawler.cli import words
 from crawler.errors import escaped
+from crawler.models import Cut
 from crawler.progress import Progress, Summary
+from crawler.traps import SETTING_OF
 
 
 def line(progress: Progress) -> str:
@@ -25,6 +27,7 @@ def lines(summary: Summary, advice: str) -> list[str]:
         f"{summary.outcome}: {received}, {words.size(summary.bytes)} in {words.duration(summary.elapsed)}",
         f"  run {summary.run} of {summary.job}: {outcomes(counts.reasons, counts.pending)}",
     ]
+    told += cuts(counts.cuts)
     if counts.quarantined:
         told.append(f"  {words.count(counts.quarantined, 'item')} quarantined: they did not fit their type")
     if summary.cached:
@@ -44,6 +47,14 @@ def advice(summary: Summary) -> str:
     if summary.exit_code:
         return f"see what failed with: crawler status {summary.job}"
     return "run the same command again for the next run"
+
+
+def cuts(found: Mapping[str, Cut]) -> list[str]:
+    """A line for each reason for which links were left out."""
+    return [
+        f"  {words.count(cut.links, 'link')} left out ({reason}, see {SETTING_OF[reason]}): {escaped(cut.example, 200)}"
+        for reason, cut in found.items()
+    ]
 
 
 def outcomes(reasons: Mapping[str, int], pending: int) -> str:

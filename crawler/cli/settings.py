@@ -53,6 +53,8 @@ def _default(field: Field) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(value)
     return words.size(value).replace(".0", "") if _meaning(field)[0] == "bytes" else str(value)
 
 

@@ -36,7 +36,7 @@ class Site(Spider):
     def __init__(self, sitemaps: bool = False, sitemap_since: str = "") -> None:
         """Take the pages that sitemaps name as well: ``-a sitemaps=true -a sitemap_since=7d``."""
         super().__init__()
-        self.sitemaps = sitemaps or self.sitemaps
+        self.sitemaps = self.sitemaps or sitemaps
         self.sitemap_since = sitemap_since
 
     def parse(self, response: Response) -> Iterator[object]:

@@ -78,6 +78,7 @@ def _one(folder: Path) -> list[str]:
             f"job {folder.name}{_identity(journal)}",
             *(f"  run {run.number}: {_state(journal, run)}, began {_time(run.started_at)}" for run in runs),
             f"run {last.number}: {report.outcomes(found.reasons, found.pending)}",
+            *report.cuts(found.cuts),
             f"  {words.count(found.items, 'item')}, {words.size(found.bytes)} received"
             + (f", {words.count(found.quarantined, 'item')} quarantined" if found.quarantined else ""),
             *_failures(journal, last.number),

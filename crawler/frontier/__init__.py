@@ -22,8 +22,8 @@ from typing import Protocol
 from msgspec import Struct
 
 from crawler.budget import Limits
+from crawler.cookies import SessionState
 from crawler.models import Counts, Event, Json, Lease, Link, StoredItem, Visit
-from crawler.session import State
 
 
 class JobFacts(Struct, frozen=True):
@@ -132,7 +132,7 @@ class StoredSession(Struct, frozen=True):
 
     version: int = 0
     is_valid: bool = False
-    state: State = State()
+    state: SessionState = SessionState()
 
 
 class SessionStore(Protocol):
@@ -144,7 +144,7 @@ class SessionStore(Protocol):
     async def claim(self, version: int) -> bool:
         """Whether this engine is to log in now: the session of that version is over, and no living engine is at it."""
 
-    async def keep(self, state: State) -> StoredSession:
+    async def keep(self, state: SessionState) -> StoredSession:
         """Store the session that this engine has made, as the next version."""
 
     async def release(self) -> None:

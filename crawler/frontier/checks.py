@@ -91,7 +91,7 @@ FROM sqlite_schema AS m JOIN pragma_table_list(m.name) AS l JOIN pragma_table_xi
 UNION ALL SELECT type, name, tbl_name, sql, NULL, NULL, NULL, NULL, NULL FROM sqlite_schema WHERE type <> 'table'"""
 # cast, since a damaged row may hold anything
 _PAGES = """
-SELECT seq, host, CAST(coalesce(fingerprint, 0) AS INTEGER), CAST(coalesce(path, '') AS BLOB), CAST(request AS BLOB)
+SELECT seq, host, CAST(coalesce(fingerprint, 0) AS INTEGER), CAST(coalesce({}path, '') AS BLOB), CAST(request AS BLOB)
 FROM pages"""
 _ITEMS = """
 SELECT seq, json_valid(body), CAST(coalesce(run, 0) AS INTEGER), CAST(coalesce(page, 0) AS INTEGER),
@@ -171,7 +171,7 @@ def _misnamed(db: apsw.Connection) -> Iterator[Finding]:
         return
     fingerprints = Fingerprints(cast("bytes", key))
     wrong = 0
-    for seq, host, fingerprint, path, rest in db.execute(_PAGES):
+    for seq, host, fingerprint, path, rest in db.execute(_PAGES.format("known_as, " * _has(db, "pages", "known_as"))):
         wanted = _fingerprint(fingerprints, cast("bytes", path), cast("bytes | None", rest))
         beyond = None if wanted is None else cast("int", fingerprint) - wanted
         if beyond and 0 < beyond < 100:
@@ -199,9 +199,14 @@ def _identity(rest: bytes | None) -> tuple[str, bool, bool]:
     return request.identity, request.key is not None, request.kind == "robots" and not request.hops
 
 
+def _has(db: apsw.Connection, table: str, column: str) -> bool:
+    """Whether a table has a column that it had not in older versions."""
+    return db.execute("SELECT 1 FROM pragma_table_xinfo(?) WHERE name = ?", (table, column)).get is not None
+
+
 def _altered(db: apsw.Connection) -> Iterator[Finding]:
     """Items that are not what was stored."""
-    has_crc = db.execute("SELECT 1 FROM pragma_table_xinfo('items') WHERE name = 'crc'").get is not None
+    has_crc = _has(db, "items", "crc")
     wrong = 0
     for seq, valid, *facts in db.execute(_ITEMS.format(", crc" if has_crc else "")):
         crc = facts.pop() if has_crc else None

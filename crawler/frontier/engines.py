@@ -36,10 +36,12 @@ class Engines:
         self._supervisor = None if supervisor is None else process_name(supervisor)
         self.invocation: int | None = None
         self._limits = Limits()
+        self._renewed_at = 0.0
 
     def enrol(self) -> None:
         """Become one of the engines."""
-        alive_until = self._clock.monotonic() + LEASE_TIME
+        self._renewed_at = self._clock.monotonic()
+        alive_until = self._renewed_at + LEASE_TIME
         self._journal.execute(queries.ENROL, (os.getpid(), self._boot, alive_until, self.invocation, self._supervisor))
         self.id = self._journal.db.last_insert_rowid()
         self._lock.take(self.id)
@@ -66,10 +68,13 @@ class Engines:
         if was_buried:
             self._lock.close()
             self.enrol()
+        stood_still, self._renewed_at = now - self._renewed_at > LEASE_TIME / 2, now
         freed = 0
         for row in self._journal.json(queries.OTHERS, (self.id,)):
             engine, boot, alive_until, supervisor = cast("tuple[int, str, float, str | None]", tuple(row))
-            if (boot == self._boot and alive_until < now) or self._lock.is_free(engine):
+            # when all were stopped, as by Ctrl-Z, the others are about to say that they live
+            is_late = not stood_still and boot == self._boot and alive_until < now
+            if is_late or self._lock.is_free(engine):
                 died_alone = supervisor is None or (boot == self._boot and is_running(supervisor))
                 freed += self.bury(engine, self._lock.remove(engine), DEATH if died_alone else DEATH_WITH_ALL)
         return Renewed(freed, was_buried, step)

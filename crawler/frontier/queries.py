@@ -2,26 +2,29 @@
 
 import apsw
 
-from crawler.models import HOUSEKEEPING, Counts, Spent, State
+from crawler.models import HOUSEKEEPING, Counts, Cut, Spent, State
 
 SEED_HOSTS = "SELECT json_group_array(json_array(origin, seed)) FROM hosts WHERE seed IS NOT NULL"
 HOST_IDS = "SELECT json_group_object(origin, id) FROM hosts WHERE origin IN (SELECT value FROM jsonb_each(?))"
 
 INSERT_PAGES = """
-INSERT INTO pages(host, fingerprint, path, rank, parent, request, run)
-SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?) WHERE true
+INSERT INTO pages(host, fingerprint, path, rank, parent, request, run, known_as)
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, value->>7 FROM jsonb_each(?)
+WHERE true
 ON CONFLICT(host, fingerprint) DO NOTHING"""
 
 _ONE_KEY = "p.request->>'key' = (e.value->>5)->>'key'"  # an author's own key stands for the whole URL
-# what a redirect leads to, where it is known with another handler
-_OTHER_HANDLER = """(e.value->>5)->>'hops' IS NOT NULL AND p.run = e.value->>6
-AND coalesce(p.request->>'handler', 'parse') <> coalesce((e.value->>5)->>'handler', 'parse')"""
-_SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND (p.path = e.value->>2 OR {_ONE_KEY})"
+_ONE_NAME = "coalesce(p.known_as, p.path) = coalesce(e.value->>7, e.value->>2)"
+_ONE_HANDLER = "coalesce(p.request->>'handler', 'parse') = coalesce((e.value->>5)->>'handler', 'parse')"
+# what a redirect or a canonical URL leads to, where it is known with another handler
+_OTHER_HANDLER = f"""coalesce((e.value->>5)->>'hops', (e.value->>5)->>'by_canonical') IS NOT NULL
+AND p.run = e.value->>6 AND NOT {_ONE_HANDLER}"""
+_SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND ({_ONE_NAME} OR {_ONE_KEY})"
 _AFRESH = (
     """
 UPDATE pages AS p SET state = 0, run = e.value->>6, rank = e.value->>3, parent = e.value->>4, request = e.value->>5,
-  due_at = 0, attempts = 0, deferrals = 0, deaths = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL,
-  ended_at = NULL
+  path = e.value->>2, known_as = e.value->>7, canonical = NULL, leads_to = NULL, due_at = 0,
+  attempts = 0, deferrals = 0, deaths = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL, ended_at = NULL
 FROM jsonb_each(?) AS e WHERE """
     + _SAME
 )
@@ -41,7 +44,25 @@ FROM jsonb_each(?) AS e WHERE """
 COLLISIONS = f"""
 SELECT json_group_array(e.key) FROM jsonb_each(?) AS e
 JOIN pages p ON p.host = e.value->>0 AND p.fingerprint = e.value->>1
-WHERE (p.path <> e.value->>2 AND NOT coalesce({_ONE_KEY}, false)) OR ({_OTHER_HANDLER})"""  # noqa: S608  # constants
+WHERE (NOT {_ONE_NAME} AND NOT coalesce({_ONE_KEY}, false)) OR ({_OTHER_HANDLER})"""  # noqa: S608  # constants
+# a page that another handler has too lies behind it: see COLLISIONS
+LEADS_TO = f"""
+UPDATE pages SET leads_to = (
+  SELECT p.seq FROM pages AS p WHERE p.host = e.value->>0 AND p.fingerprint BETWEEN e.value->>1 AND (e.value->>1) + 9
+  AND ({_ONE_NAME} OR {_ONE_KEY}) AND {_ONE_HANDLER} ORDER BY p.fingerprint LIMIT 1)
+FROM jsonb_each(?) AS e WHERE seq = e.value->>8"""  # noqa: S608  # constants
+BREAK_CIRCLE = """
+WITH RECURSIVE chain(seq, leads_to, reason, n) AS (
+  SELECT seq, leads_to, reason, 1 FROM pages WHERE seq = ?1 AND state = 1
+  UNION ALL
+  SELECT p.seq, p.leads_to, p.reason, n + 1 FROM chain JOIN pages AS p ON p.seq = chain.leads_to
+  WHERE p.state = 1 AND p.run = ?2 AND chain.leads_to <> ?1 AND n < 50)
+UPDATE pages SET state = 0, due_at = 0, attempts = 0, deferrals = 0, deaths = 0, leads_to = NULL, reason = NULL,
+  status = NULL, size = NULL, first_at = NULL, ended_at = NULL,
+  request = json_set(coalesce(request, '{"url":""}'), '$.by_canonical', json('true'))
+WHERE seq = (SELECT min(seq) FROM chain WHERE reason LIKE 'canonical: %')
+AND EXISTS (SELECT 1 FROM chain WHERE leads_to = ?1)
+RETURNING host, rank"""
 BEST_NEW = """
 SELECT json_group_array(json_array(host, best)) FROM (
   SELECT host, min(rank) AS best FROM pages WHERE seq > ? GROUP BY host)"""
@@ -76,7 +97,7 @@ WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
 END_PAGES = """
 UPDATE pages SET state = e.value->>1, reason = e.value->>2, status = e.value->>3, size = e.value->>4,
   ended_at = e.value->>5, first_at = coalesce(first_at, e.value->>5), due_at = e.value->>6,
-  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0
+  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0, canonical = e.value->>9
 FROM jsonb_each(?) AS e WHERE seq = e.value->>0 AND state = 0"""
 TALLY = """
 INSERT INTO tallies SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?) WHERE true
@@ -94,6 +115,9 @@ INSERT OR REPLACE INTO files SELECT value->>0, value->>1, value->>2, value->>3, 
 INSERT_EVENTS = """
 INSERT INTO events(run, at, page, kind, detail)
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"""
+INSERT_CUTS = """
+INSERT INTO cuts SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?) WHERE true
+ON CONFLICT DO UPDATE SET links = links + excluded.links"""
 HOST_FACTS = """
 UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay),
   circuit = coalesce(e.value->>3, circuit)
@@ -168,15 +192,18 @@ SELECT json_group_array(DISTINCT name.value) FROM (
 _RUN = "SELECT pending, items, quarantined, bytes, item_bytes FROM runs WHERE number = ?"
 _SPENT = "SELECT pages, items FROM invocations WHERE id = ?"
 _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
+_CUTS = "SELECT reason, sum(links), min(example) FROM cuts WHERE run = ? GROUP BY reason"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
-  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL)"""
+  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL),
+  (SELECT count(*) FROM hosts WHERE owner IS NOT NULL)"""
 
 
 def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
     """How far a run is, and an invocation."""
     row = db.execute(_RUN, (run,)).fetchone() or (0, 0, 0, 0, 0)
-    spent = Spent(*(db.execute(_SPENT, (invocation,)).fetchone() or ()))
+    is_old = int(db.pragma("user_version")) < 2  # one that is read only, and has neither limits nor cuts yet
+    spent = Spent() if is_old else Spent(*(db.execute(_SPENT, (invocation,)).fetchone() or ()))
     ended = dict.fromkeys(State, 0)
     reasons: dict[str, int] = {}
     for state, reason, pages in db.execute(_TALLIES, (run,)):
@@ -185,9 +212,12 @@ def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
         ended[State(state)] += pages
         name = State(state).name.lower() + (f": {reason}" if reason else "")
         reasons[name] = reasons.get(name, 0) + pages
-    hosts, next_due_at = db.execute(_NEXT).fetchone() or (0, None)
+    found = () if is_old else db.execute(_CUTS, (run,))
+    cuts = {reason: Cut(links, example) for reason, links, example in found}
+    hosts, next_due_at, held = db.execute(_NEXT).fetchone() or (0, None, 0)
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
-        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts,
+        failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts, held=held,
         item_bytes=row[4], next_due_at=next_due_at, reasons=reasons, spent=spent,
+        cuts=cuts,
     )  # fmt: skip

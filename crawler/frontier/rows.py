@@ -1,37 +1,43 @@
-"""Between the journal's rows and the nouns that travel."""
+"""Rows as the journal's statements take and give them, and the plain data that they are."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from crawler.models import Page, RobotsRecord, Visit, unpacked
+from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
 
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
 LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str]
 
 
-def page_of(host: int, origin: str, row: PageRow) -> Page:
-    """The pending page that a row is."""
+def of_link(link: Link, host: int, run: int) -> list[object]:
+    """A new page."""
+    place = rank(link.priority, link.depth)
+    return [host, link.fingerprint, link.path, place, link.parent, link.rest, run, link.known_as]
+
+
+def of_ending(visit: Visit) -> tuple[object, ...]:
+    """What a visit changes in its page."""
+    facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
+    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical)
+
+
+def page(host: int, origin: str, row: PageRow) -> Page:
+    """A page for an engine."""
     seq, path, place, attempts, deferrals, parent, rest, deaths = row
     request = unpacked(origin + path, place & 0xFFFF_FFFF, -(place >> 32), rest)
     return Page(seq, host, request, attempts, deferrals, place, parent, deaths)
 
 
-def robots_of(row: RobotsRow | None) -> RobotsRecord | None:
-    """The robots.txt that a row is."""
+def robots(row: RobotsRow | None) -> RobotsRecord | None:
+    """A host's robots.txt, if it has been asked for."""
     if row is None:
         return None
     status, body, fetched_at, expires_at = row
     return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
 
 
-def ending(visit: Visit) -> tuple[object, ...]:
-    """How a page ends, or when it is due again."""
-    facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(visit.deferred))
-
-
-def events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+def of_events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
     """Failures of pages, and what happened to their hosts."""
     for visit in visits:
         if visit.trace:
@@ -39,7 +45,7 @@ def events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
         yield from ((run, event.at, None, event.kind, event.detail) for event in visit.events)
 
 
-def host_facts(visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+def of_hosts(visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
     """What visits tell of their hosts."""
     for visit in visits:
         facts = (visit.ready_at, visit.delay, visit.circuit)

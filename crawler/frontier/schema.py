@@ -47,6 +47,7 @@ CREATE TABLE pages(
   run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, deferrals INTEGER NOT NULL DEFAULT 0, parent INTEGER, request TEXT,
   reason TEXT, status INTEGER, size INTEGER, first_at REAL, ended_at REAL, deaths INTEGER NOT NULL DEFAULT 0,
+  known_as TEXT, canonical TEXT, leads_to INTEGER,
   depth INTEGER GENERATED ALWAYS AS (rank & 4294967295) VIRTUAL) STRICT;
 CREATE UNIQUE INDEX pages_fingerprint ON pages(host, fingerprint);
 CREATE INDEX pages_pending ON pages(host, rank) WHERE state = 0;
@@ -63,6 +64,9 @@ CREATE TABLE sessions(
 CREATE TABLE files(
   page INTEGER NOT NULL, run INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY(page, run)) STRICT, WITHOUT ROWID;
+CREATE TABLE cuts(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
+  PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, page INTEGER, kind TEXT NOT NULL,
   detail TEXT NOT NULL) STRICT;
@@ -74,7 +78,7 @@ CREATE VIEW urls AS
 """
 
 OF_A_JOB = (
-    "job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "sessions", "files", "events",
+    "job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "sessions", "files", "events", "cuts",
 )  # fmt: skip
 
 MIGRATIONS = {  # from a version to the one that follows
@@ -91,6 +95,12 @@ CREATE TABLE sessions(
   name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
   state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;
 ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pages ADD COLUMN known_as TEXT;
+ALTER TABLE pages ADD COLUMN canonical TEXT;
+ALTER TABLE pages ADD COLUMN leads_to INTEGER;
+CREATE TABLE cuts(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
+  PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
 ALTER TABLE items ADD COLUMN crc INTEGER;
 ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET item_bytes = (

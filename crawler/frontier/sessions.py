@@ -5,12 +5,11 @@ from typing import cast
 
 import msgspec
 
-from crawler.cookies import Jar
+from crawler.cookies import Jar, SessionState
 from crawler.frontier import StoredSession
 from crawler.frontier.engines import Engines
 from crawler.frontier.writer import Writer
 from crawler.models import Visit
-from crawler.session import State
 
 _LOOK = "SELECT version, is_valid, state FROM sessions WHERE name = 'login'"
 _CLAIM = """
@@ -38,7 +37,7 @@ class Sessions:
         """Whether this engine is the one to log in now."""
         return await self._journal.do(self._claim, version)
 
-    async def keep(self, state: State) -> StoredSession:
+    async def keep(self, state: SessionState) -> StoredSession:
         """Store the session that this engine has made; the one that stands then."""
         text = msgspec.json.encode(state).decode()
         await self._journal.do(self._journal.execute, _KEEP, (text, self._engines.id))
@@ -57,7 +56,7 @@ class Sessions:
         if row is None:
             return StoredSession()
         version, is_valid, state = cast("tuple[int, int, str]", row)
-        return StoredSession(version, bool(is_valid), msgspec.json.decode(state, type=State))
+        return StoredSession(version, bool(is_valid), msgspec.json.decode(state, type=SessionState))
 
     def _claim(self, version: int) -> bool:
         return bool(self._journal.change(_CLAIM, {"engine": self._engines.id, "version": version}))
@@ -72,5 +71,5 @@ class Sessions:
         for visit in changed:
             if visit.session == known.version:
                 jar.take(visit.cookies, now)
-        state = msgspec.json.encode(State(jar.all(), known.state.headers)).decode()
+        state = msgspec.json.encode(SessionState(jar.all(), known.state.headers)).decode()
         self._journal.execute(_CHANGE, (state, known.version))

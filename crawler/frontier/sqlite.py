@@ -9,7 +9,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from hashlib import blake2b
 from pathlib import Path
@@ -33,6 +33,7 @@ from crawler.frontier import (
     Seeds,
     Want,
     checks,
+    circles,
     queries,
     rows,
 )
@@ -41,7 +42,7 @@ from crawler.frontier.liveness import EngineLock
 from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
-from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit, rank
+from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -174,7 +175,7 @@ class SqliteFrontier:
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in ("items", "events", "sinks", "files", "invocations") if ended else ():
+        for table in ("items", "events", "sinks", "files", "invocations", "cuts") if ended else ():
             forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
@@ -203,11 +204,12 @@ class SqliteFrontier:
 
     # -- pages
 
-    def _host_ids(self, origins: Iterable[str]) -> dict[str, int]:
+    def _host_ids(self, origins: Collection[str]) -> dict[str, int]:
         unknown = [origin for origin in origins if origin not in self._hosts]
         if unknown:
             if len(self._hosts) > 100_000:
                 self._hosts.clear()
+                unknown = list(origins)
             self._journal.rows("INSERT OR IGNORE INTO hosts(origin) SELECT value FROM jsonb_each(?)", unknown)
             listed = (_encode(unknown).decode(),)
             self._hosts.update(_decode(cast("str", self._journal.value(queries.HOST_IDS, listed)), type=dict[str, int]))
@@ -217,15 +219,15 @@ class SqliteFrontier:
         if not links or self._is_over():
             return {}
         ids = self._host_ids(dict.fromkeys(link.origin for link in links))
-        rows = [self._row(ids, link) for link in links]
+        found = [rows.of_link(link, ids[link.origin], self._run) for link in links]
         if seeds := [link for link in links if link.seed]:
             self._sow(seeds, ids)
         last = cast("int", self._journal.value("SELECT coalesce(max(seq), 0) FROM pages"))
-        added = self._journal.rows(queries.INSERT_PAGES, rows)
+        added = self._journal.rows(queries.INSERT_PAGES, found)
         best = {}
-        if added < len(rows):
-            added += (known := self._meet(rows))
-            best = {cast("int", row[0]): cast("int", row[3]) for row in rows} if known else {}
+        if added < len(found):
+            added += (known := self._meet(found))
+            best = {cast("int", row[0]): cast("int", row[3]) for row in found} if known else {}
         if added:
             best |= dict(cast("list[tuple[int, int]]", self._journal.json(queries.BEST_NEW, (last,))))
             self._journal.rows(queries.HOSTS_DUE, best)
@@ -242,19 +244,15 @@ class SqliteFrontier:
             version = self._journal.value(queries.ONE_MORE_SEED)
             self._seeds_version = version if knew_all else self._seeds_version
 
-    def _row(self, ids: Mapping[str, int], link: Link) -> list[object]:
-        host, place = ids[link.origin], rank(link.priority, link.depth)
-        return [host, link.fingerprint, link.path, place, link.parent, link.rest, self._run]
-
-    def _meet(self, rows: list[list[object]]) -> int:
+    def _meet(self, found: list[list[object]]) -> int:
         """Deal with fingerprints that were there before: pages of older runs, pages found nearer, true collisions."""
-        listed = (_encode(rows).decode(),)
+        listed = (_encode(found).decode(),)
         revived = self._journal.change(queries.REVIVE, listed)
         if nearer := self._journal.change(queries.REVIVE_NEARER, listed):
             self._journal.rows(queries.TALLY, [(self._run, State.SKIPPED, "depth", -nearer)])
         self._journal.execute(queries.NEARER, listed)
         for index in cast("list[int]", self._journal.json(queries.COLLISIONS, listed)):
-            moved = [[rows[index][0], cast("int", rows[index][1]) + 1, *rows[index][2:]]]
+            moved = [[found[index][0], cast("int", found[index][1]) + 1, *found[index][2:]]]
             revived += self._journal.rows(queries.INSERT_PAGES, moved) or self._meet(moved)
         return revived + nearer
 
@@ -292,17 +290,9 @@ class SqliteFrontier:
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
-            pages = [rows.page_of(host, origin, page) for page in wanted[:more]]
-            yield Lease(
-                host,
-                origin,
-                token,
-                ready_at,
-                pages,
-                len(found) < limit and len(wanted) <= more,
-                rows.robots_of(robots),
-                circuit,
-            )
+            pages = [rows.page(host, origin, page) for page in wanted[:more]]
+            complete = len(found) < limit and len(wanted) <= more
+            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit)
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
@@ -317,10 +307,12 @@ class SqliteFrontier:
         self._store(accepted)
         self.sessions.change(accepted, self._clock())
         best = self._add([link for visit in accepted for link in visit.links])
+        if any(map(circles.is_elsewhere, accepted)) and not self._is_over():
+            best |= circles.broken(self._journal, self._run, accepted, self._hosts)
         return Committed(refused, excess, best, self._engines.spend(accepted) or bool(excess), item_bytes)
 
     def _end(self, visits: Sequence[Visit]) -> int:
-        ended = [rows.ending(visit) for visit in visits]
+        ended = [rows.of_ending(visit) for visit in visits]
         changed = self._journal.rows(queries.END_PAGES, ended)
         assert changed == len(ended), f"{len(ended) - changed} of {len(ended)} pages were not pending"
         finished = [visit for visit in visits if visit.state != State.PENDING]
@@ -343,8 +335,10 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]
         self._journal.rows(queries.INSERT_FILES, files)
-        self._journal.rows(queries.INSERT_EVENTS, list(rows.events(run, visits)))
-        self._journal.rows(queries.HOST_FACTS, list(rows.host_facts(visits)))
+        self._journal.rows(queries.INSERT_EVENTS, list(rows.of_events(run, visits)))
+        cuts = [(run, v.page.host, why, cut.links, cut.example) for v in visits for why, cut in v.cuts.items()]
+        self._journal.rows(queries.INSERT_CUTS, cuts)
+        self._journal.rows(queries.HOST_FACTS, list(rows.of_hosts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
                 body = found.body.decode("latin-1")

@@ -9,8 +9,6 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 import msgspec
@@ -84,7 +82,7 @@ class Line:
 
     def write(self, text: str) -> int:
         """Be a stream in place of stderr, which the supervisor's display has in hand."""
-        self.tell(Said(text))
+        self.tell(Said(text.encode(errors="backslashreplace").decode()))
         return len(text)
 
     def flush(self) -> None:
@@ -102,15 +100,14 @@ async def run(crawl: Crawl, line: Line, begun: Begun) -> Summary:
     """Crawl as one engine of several; `begun` lacks only what is known when the journal is open."""
     loop = asyncio.get_running_loop()
     async with crawl:
-        with _stopped_by_sigterm(crawl, loop):
-            line.tell(
-                msgspec.structs.replace(begun, part=crawl.part, resumes=crawl.resumes, breadcrumb=crawl.breadcrumb)
-            )
-            beats = asyncio.create_task(_beat(crawl, line), name="beats")
-            try:
-                summary = await crawl.ended()
-            finally:
-                beats.cancel()
+        signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(crawl.stop))
+        line.tell(msgspec.structs.replace(begun, part=crawl.part, resumes=crawl.resumes, breadcrumb=crawl.breadcrumb))
+        beats = asyncio.create_task(_beat(crawl, line), name="beats")
+        try:
+            summary = await crawl.ended()
+        finally:
+            beats.cancel()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already, and soon there is no loop to be told
     line.tell(Ended(summary))
     return summary
 
@@ -119,17 +116,6 @@ async def _beat(crawl: Crawl, line: Line) -> None:
     while True:
         line.beat(Beat(crawl.progress()))
         await asyncio.sleep(BEAT_EVERY)
-
-
-@contextmanager
-def _stopped_by_sigterm(crawl: Crawl, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let the supervisor's SIGTERM stop the crawl. A terminal sends its SIGINT to all: the supervisor sees to that."""
-    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(crawl.stop))
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _die_with_parent() -> None:

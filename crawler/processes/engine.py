@@ -6,12 +6,14 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from crawler.frontier.liveness import marks
 from crawler.processes import Message, Role, decoded, encoded
 from crawler.progress import Progress
 
+AT_ONCE = 4  # readings
 LAST_WORDS = 2.0  # an engine that was told to show where it hangs has this long
 
 
@@ -38,8 +40,10 @@ class EngineProcess:
         return self._socket.fileno()
 
     def messages(self) -> Iterator[Message]:
-        """What it has said since the last time."""
-        while not self.is_silent:
+        """What it has said since the last time; of a flood a part, so that others are heard, unless it has ended."""
+        for _ in range(AT_ONCE) if self._process.returncode is None else count():
+            if self.is_silent:
+                return
             try:
                 data = self._socket.recv(1 << 16)
             except BlockingIOError:
@@ -56,8 +60,10 @@ class EngineProcess:
         return self._process.poll()
 
     def was_inside_a_page(self) -> bool:
-        """Whether a page may have ended it; also when another engine has read its breadcrumb by now."""
-        return self.breadcrumb is not None and marks(self.breadcrumb) != []
+        """Whether a page may have ended it."""
+        left = marks(self.breadcrumb) if self.breadcrumb is not None else []
+        # without a breadcrumb: another engine has read it by now, or this one took it along as it left by itself
+        return bool(left) or (left is None and (self._process.returncode or 0) < 0)
 
     def close(self) -> None:
         """Let go of one that has ended."""

@@ -66,19 +66,19 @@ class Supervisor:
         """Work until all engines have ended; the exit code, and how it went if that can be told."""
         self._add(0)
         looked_at = time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            while self._engines:
-                _listen(selector, self._engines)
-                now = time.monotonic()
-                if now - looked_at > 10 * TICK:  # it stood still itself, as after Ctrl-Z: nobody is to blame
-                    for engine in self._engines:
-                        engine.heard_at = now
-                looked_at = now
-                self._obey()
-                for engine in list(self._engines):
-                    self._look_at(engine, now)
-                if self._latest is not None:
-                    self._face.show(self._merged(self._latest))
+        while self._engines:
+            _listen(self._engines)
+            now = time.monotonic()
+            if now - looked_at > 10 * TICK:  # it stood still itself, as after Ctrl-Z: nobody is to blame
+                for engine in self._engines:
+                    engine.heard_at = now
+            looked_at = now
+            self._obey()
+            for engine in list(self._engines):
+                self._look_at(engine, now)
+            if self._latest is not None:
+                self._face.show(self._merged(self._latest))
+        self._bytes_file.close()
         return self._outcome()
 
     def ask_to_stop(self, number: int) -> None:
@@ -103,6 +103,8 @@ class Supervisor:
             if not engine.has_ended:
                 self._lost(engine, code)
         elif self._hangs(engine, now):
+            if self._is_stopping:
+                _forgive(engine)
             engine.end()
             engine.heard_at = now
 
@@ -193,8 +195,7 @@ class Supervisor:
     def _leave_at_once(self) -> None:
         for engine in self._engines:
             engine.kill()
-            if engine.breadcrumb is not None:  # what it was at has not ended it
-                wipe(engine.breadcrumb)
+            _forgive(engine)
         self._engines.clear()
         self._code = 128 + self._signals[-1]
 
@@ -223,15 +224,19 @@ class Supervisor:
         return f"{engines} engines, but never more than {hosts} with work at once: a host is one engine's"
 
 
-def _listen(selector: selectors.BaseSelector, engines: Sequence[EngineProcess]) -> None:
+def _listen(engines: Sequence[EngineProcess]) -> None:
     """Wait for news of any engine, a tenth of a second at most."""
-    known = {key.fd for key in selector.get_map().values()}
-    sockets = {engine.fileno() for engine in engines if not engine.is_silent}
-    for descriptor in known - sockets:
-        selector.unregister(descriptor)
-    for descriptor in sockets - known:
-        selector.register(descriptor, selectors.EVENT_READ)
-    selector.select(TICK)
+    with selectors.DefaultSelector() as selector:
+        for engine in engines:
+            if not engine.is_silent:
+                selector.register(engine, selectors.EVENT_READ)
+        selector.select(TICK)
+
+
+def _forgive(engine: EngineProcess) -> None:
+    """Put an engine's end down to no page: it was ended since all were to end."""
+    if engine.breadcrumb is not None:
+        wipe(engine.breadcrumb)
 
 
 def _name(number: int) -> str:

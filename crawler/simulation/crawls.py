@@ -96,7 +96,7 @@ class SimulatedCrawl:
             loop.call_later(fortune.freezes_at, process.freeze, fortune.frozen_for)
         spider = copy.deepcopy(self._spider)  # a process's memory is its own
         clock = Clock(loop.time, self.epoch)
-        gate = Gate(spider.scope or Scope(), max_depth=settings.max_depth)
+        gate = Gate(spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
         visitor = Visitor(spider, settings, gate, run.key, clock.epoch, frontier.breadcrumb)
         visitor.learn_seeds(run.seeds)
         engine = Engine(frontier, visitor, Budget(Limits()), clock)

@@ -150,6 +150,10 @@ def _head_and_last(path: Path, packing: str) -> tuple[bytes, bytes]:
 
 def _endings(target: str) -> tuple[str, str]:
     name = Path(target).name.lower()
+    if not target.isascii() and escaped(target) != target:
+        raise ConfigError(
+            f"the name {escaped(target)} cannot be written down: it has control characters or is not UTF-8"
+        )
     packing = next((ending for ending in (".gz", ".zst") if name.endswith(ending)), "")
     ending = Path(name.removesuffix(packing)).suffix
     if re.match(r"[a-z][a-z0-9+.-]*://", target, re.IGNORECASE):
