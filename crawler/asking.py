@@ -4,26 +4,33 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 
+from crawler.asked import CIRCUIT, REQUEST
+from crawler.circuit import is_hopeless, noted, packed, retried
 from crawler.cookies import Cookie
 from crawler.credentials import authorization
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset, LeaseLost
+from crawler.errors import ConnectionReset, FetchError, LeaseLost
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
 from crawler.handling import NotNow
-from crawler.models import Request
-from crawler.politeness import OVERLOADED, SHORTEST_REST
+from crawler.models import Event, Request, State, Visit
+from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host, is_trouble
 from crawler.pressure import Pressure
 from crawler.redirects import headers_for
 from crawler.robots import MAX_BYTES as ROBOTS_BYTES
 from crawler.session import Session
 from crawler.urls import Joiner
+from crawler.windows import next_open
+
+log = logging.getLogger(__name__)
 
 logging_in: ContextVar[Session | None] = ContextVar("logging_in", default=None)
 changed_cookies: ContextVar[list[Cookie]] = ContextVar("changed_cookies")
@@ -68,37 +75,107 @@ class Asker:
         """Let the host rest at once if it is overloaded; called before the next request to it can go out."""
         if reply.status in OVERLOADED:
             self.hold_back(lane, self.engine.clock.epoch() + (self.visitor.retry_after(reply) or SHORTEST_REST))
+            if self.engine.settings.adaptive:
+                self.engine.workbench.heard(lane, reply.status, 0.0)
 
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
+        began_at = self.engine.clock.epoch()
+        try:
+            reply = await self._answer(lane, request)
+        except FetchError as error:
+            self.note(lane, request, began_at, failed=is_of_host(error))
+            raise
+        self.note(lane, request, began_at, failed=is_trouble(reply.status))
+        return reply
+
+    async def _answer(self, lane: HostLane, request: Request) -> Reply:
         sent: list[bool] = []
         try:
             reply = await self.fetcher.fetch(
                 request,
                 headers=self.headers(request),
-                before_send=partial(self.sending, lane, sent),
+                before_send=partial(self.sending, lane, request, sent),
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
             self.learn(request, reply.headers.getall("Set-Cookie", ()))
             self.heed(lane, reply)
+            if self.engine.settings.adaptive and request.kind != "robots" and reply.status not in OVERLOADED:
+                self.engine.workbench.heard(lane, reply.status, reply.waited)  # robots.txt is quicker than pages are
             return reply
         finally:
             self.free(lane, was_sent=bool(sent))
 
-    def sending(self, lane: HostLane, sent: list[bool]) -> None:
+    @contextmanager
+    def attempt(self, lane: HostLane, request: Request) -> Iterator[None]:
+        """Note how what is done within ends: with an answer, or with the FetchError that it raises."""
+        began_at = self.engine.clock.epoch()
+        try:
+            yield
+        except FetchError as error:
+            self.note(lane, request, began_at, failed=is_of_host(error))
+            raise
+        self.note(lane, request, began_at, failed=False)
+
+    def note(self, lane: HostLane, request: Request, began_at: float, *, failed: bool) -> None:
+        """Have the host's circuit know how a request ended, and the host left alone if it is open now."""
+        if request.kind == "robots":  # its host waits for it with a patience of its own
+            return
+        now = self.engine.clock.epoch()
+        before, lane.circuit = lane.circuit, noted(lane.circuit, failed=failed, began_at=began_at, now=now)
+        if lane.circuit.until > before.until:
+            self.hold_back(lane, lane.circuit.until)
+            rest = lane.circuit.until - now
+            lane.events.append(Event(now, CIRCUIT, f"{lane.origin} is left alone until {lane.circuit.until:.0f}"))
+            log.warning("%s fails: it is left alone for %g s, then asked for one page", lane.origin, rest)
+            if is_hopeless(lane.circuit, self.engine.settings.circuit_patience, now):
+                lane.is_parked, lane.not_before = True, now + PARKED_FOR
+                log.warning("%s has failed for %.0f s: parked", lane.origin, now - lane.circuit.opened_at)
+        elif before.is_open and not lane.circuit.is_open:
+            lane.events.append(Event(now, CIRCUIT, f"{lane.origin} answers again"))
+            log.info("%s answers again", lane.origin)
+
+    def settle(self, lane: HostLane, visit: Visit) -> None:
+        """Make what is known of the host part of a visit, and have the host wait as long as the visit says."""
+        if visit.state == State.PENDING and visit.charged:
+            lane.circuit = retried(lane.circuit, visit.ended_at)
+        if lane.circuit.is_open:
+            visit.ready_at = max(visit.ready_at or 0.0, lane.circuit.until)
+            if visit.state == State.PENDING:  # the next probe is another page, if there is one
+                visit.due_at = max(visit.due_at, lane.circuit.until + 1.0)
+        visit.events = lane.told()
+        if lane.circuit.is_open or lane.is_circuit_stored:
+            visit.circuit, lane.is_circuit_stored = packed(lane.circuit), lane.circuit.is_open
+        if visit.ready_at is not None:
+            self.hold_back(lane, visit.ready_at)
+
+    def sending(self, lane: HostLane, request: Request, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
         if self.engine.workbench.lanes.get(lane.host) is not lane:
             raise LeaseLost("its host was taken over while the connection was made")
+        self.keep_hours(lane)
         wait = lane.ready_at - self.engine.clock.monotonic()
         if wait > 0:
             raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
-        if sent and lane.pace.delay:
+        if sent and lane.pace.pause:
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
         self.engine.workbench.sent(lane, self.engine.clock.monotonic())
+        now = self.engine.clock.epoch()
+        lane.count(now)
+        if self.engine.settings.events == "all":
+            lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
+        self.keep_hours(lane)
         self.engine.dispatch()
+
+    def keep_hours(self, lane: HostLane) -> None:
+        """Have the host wait for its hours, if it will be out of them when its time has come."""
+        if lane.pace.windows:
+            clock = self.engine.clock
+            due_at = max(clock.epoch(), clock.epoch() + lane.ready_at - clock.monotonic())
+            self.hold_back(lane, next_open(lane.pace.windows, due_at))
 
     def free(self, lane: HostLane, *, was_sent: bool) -> None:
         """Give the host's place back."""

@@ -56,12 +56,13 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
     own = asker.headers(page.request)
     sent: list[bool] = []
     try:
-        async with asker.fetcher.stream(
-            page.request,
-            headers={**own, "Accept-Encoding": ACCEPT_ENCODING},
-            before_send=partial(asker.sending, lane, sent),
-        ) as stream:
-            await _answered(asker, lane, visit, stream)
+        with asker.attempt(lane, page.request):
+            async with asker.fetcher.stream(
+                page.request,
+                headers={**own, "Accept-Encoding": ACCEPT_ENCODING},
+                before_send=partial(asker.sending, lane, page.request, sent),
+            ) as stream:
+                await _answered(asker, lane, visit, stream)
     finally:
         asker.free(lane, was_sent=bool(sent))
     visit.ended_at = asker.engine.clock.epoch()
@@ -116,8 +117,8 @@ def _moved(visitor: Visitor, visit: Visit, target: Request) -> None:
 async def unread(asker: Asker, lane: HostLane, page: Page, error: FetchError) -> Visit:
     """The Visit of a sitemap that could not be read. That there is none where nobody named one is no failure."""
     visitor, now = asker.visitor, asker.engine.clock.epoch()
-    if page.request.data != GUESSED or fate(error, page, visitor.settings, now).state == State.PENDING:
-        return await visitor.failed(page, lane.token, error)
+    if page.request.data != GUESSED or fate(error, page, visitor.settings, now, lane.circuit).state == State.PENDING:
+        return await visitor.failed(page, lane.token, error, lane.circuit)
     return Visit(page, lane.token, State.DONE, f"{SITEMAP}: none: {error}", error.status or 0, ended_at=now)
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from crawler.asking import Asker
 from crawler.budget import LimitReached
+from crawler.circuit import is_hopeless
 from crawler.errors import (
     CrawlerError,
     DnsError,
@@ -61,6 +62,11 @@ class Door:
         return self._asker.engine.settings.obey_robots
 
     @property
+    def product_token(self) -> str:
+        """The name by which a page may speak to this crawler."""
+        return self._asker.engine.settings.product_token
+
+    @property
     def obeys_rel_nofollow(self) -> bool:
         """Whether a single link may forbid that it is followed."""
         return self._asker.engine.settings.obey_rel_nofollow
@@ -113,8 +119,11 @@ async def _fetched(asker: Asker, request: Request) -> Reply:
             raise RobotsDisallowed("robots.txt forbids it", url=request.url)
         reply = await asker.ask(lane, request)
         if reply.status in OVERLOADED:
+            now = asker.engine.clock.epoch()
+            if is_hopeless(lane.circuit, asker.engine.settings.circuit_patience, now):
+                raise HttpError(f"its host has answered with {reply.status} for long", url=request.url)
             wait = asker.visitor.retry_after(reply) or SHORTEST_REST
-            raise NotNow(asker.engine.clock.epoch() + wait, f"{request.url} was answered with {reply.status}")
+            raise NotNow(max(now + wait, lane.circuit.until), f"{request.url} was answered with {reply.status}")
         if reply.status not in REDIRECTS:
             return reply
         request = hop(request, reply.status, header(reply, "Location"), asker.engine.settings.max_redirects)

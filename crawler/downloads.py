@@ -21,12 +21,13 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     answers: list[Reply] = []
     sent: list[bool] = []
     try:
-        record = await asker.files.receive(
-            request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
-            asker.run,
-            partial(_stream, asker, lane, request, answers, sent),
-            partial(_progress, asker, request.url),
-        )
+        with asker.attempt(lane, request):
+            record = await asker.files.receive(
+                request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
+                asker.run,
+                partial(_stream, asker, lane, request, answers, sent),
+                partial(_progress, asker, request.url),
+            )
     except StoreUnavailable as error:  # another process is writing this very file
         raise NotNow(asker.engine.clock.epoch() + LONGEST_QUEUE, str(error)) from error
     except StorageFull as error:  # no fault of the page's: what there is of it stays, and it waits for room
@@ -62,7 +63,7 @@ async def _stream(
     async with asker.fetcher.stream(
         request,
         headers={**asker.headers(request), **headers},
-        before_send=partial(asker.sending, lane, sent),
+        before_send=partial(asker.sending, lane, request, sent),
     ) as (status, received, chunks):
         answers.append(Reply(request.url, status, received))
         asker.learn(request, received.getall("Set-Cookie", ()))

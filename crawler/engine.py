@@ -246,7 +246,7 @@ class Engine:
                 self.budget.settle(was_counted=False)
         else:
             if not lane.is_pace_stored and lane.robots is not None:  # else another host's answer may tell it meanwhile
-                lane.is_pace_stored, visit.delay = True, lane.pace.delay
+                lane.is_pace_stored, visit.delay = True, lane.pace.pause
             self.committer.add(visit)
         if self.budget.reached or not self.in_flight:
             self._stirred.set()

@@ -4,18 +4,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from crawler import circuit
 from crawler.budget import Budget
 from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.models import Clock, Lease, Link, RobotsRecord
-from crawler.politeness import pace, verdict
+from crawler.politeness import PARKED_FOR, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
+from crawler.windows import next_open
 from crawler.workbench import Lane, Workbench, batch_at
 
 log = logging.getLogger(__name__)
 
 HORIZON = 10.0  # a host that may not be asked within it is left to others
-PARKED_FOR = 86_400.0
 ROBOTS_WAIT = 20.0  # until a host is looked at again whose robots.txt lies on another one
 START = "start://seeds"  # the host of `start()`, which has neither robots.txt nor pace
 
@@ -102,8 +103,10 @@ class Feeder:
         ready_at = now + lease.ready_at - self._clock.epoch()
         chosen = pace(self._settings, lease.origin, robots)
         if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
-            ready_at += max(0.0, chosen.delay - self._settings.delay)
+            ready_at += max(0.0, chosen.pause - self._settings.delay)
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
+        lane.circuit = circuit.unpacked(lease.circuit)
+        lane.is_circuit_stored = lane.circuit.is_open
         lane.sent_at = ready_at - chosen.delay  # by whoever had it before, from which a longer delay counts as well
         if lease.robots is not None:
             lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)
@@ -111,6 +114,8 @@ class Feeder:
             lane.ready_at = max(lane.ready_at, now + lane.robots_at + chosen.delay - self._clock.epoch())
             if robots is not None and self._settings.obey_robots:
                 lane.robots_until = lease.robots.expires_at
+        due_at = self._clock.epoch() + lane.ready_at - now
+        self._workbench.wait(lane, lane.ready_at + next_open(chosen.windows, due_at) - due_at)
         self._park(lane)
         self._workbench.open(lane)
         return lane
@@ -138,7 +143,7 @@ class Feeder:
             lane.complete = False
             self._park(lane)
             self._workbench.arm(lane)
-        return chosen.delay
+        return chosen.pause
 
     def _park(self, lane: HostLane) -> None:
         wished = lane.robots.crawl_delay if lane.robots is not None and self._settings.obey_robots else None
@@ -157,6 +162,7 @@ class Feeder:
         for lane in self._workbench.lanes.values():
             lane.not_before += step if lane.not_before else 0.0
             lane.robots_at += step
+            lane.circuit = circuit.moved(lane.circuit, step)
             lane.robots_until += step
 
     async def give_back(self, lanes: list[HostLane]) -> None:
@@ -167,7 +173,17 @@ class Feeder:
             self._workbench.close(lane)
         ahead = self._clock.epoch() - self._clock.monotonic()
         await self._frontier.release(
-            [Parting(lane.host, lane.token, lane.ready_at + ahead, lane.not_before) for lane in lanes]
+            [
+                Parting(
+                    lane.host,
+                    lane.token,
+                    lane.ready_at + ahead,
+                    lane.not_before,
+                    circuit.packed(lane.circuit),
+                    lane.last_words(),
+                )
+                for lane in lanes
+            ]
         )
 
 

@@ -154,7 +154,7 @@ class Page(Struct):
 
 
 class Lease(Struct):
-    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds."""
+    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed."""
 
     host: int
     origin: str
@@ -163,6 +163,7 @@ class Lease(Struct):
     pages: list[Page]
     complete: bool
     robots: "RobotsRecord | None" = None
+    circuit: str = ""
 
 
 class RobotsRecord(Struct, frozen=True):
@@ -199,6 +200,14 @@ class FileRecord(Struct, frozen=True):
     sha256: str
 
 
+class Event(Struct, frozen=True, array_like=True):
+    """Something that happened to a host, for the journal; ``at`` is epoch seconds."""
+
+    at: float
+    kind: str
+    detail: str
+
+
 class Cut(Struct, frozen=True):
     """How many different links were left out for one reason, and one of them."""
 
@@ -233,6 +242,8 @@ class Visit(Struct):
     robots_delay: float | None = None
     ready_at: float | None = None
     delay: float | None = None
+    circuit: str | None = None
+    events: Sequence[Event] = ()
     cookies: Sequence[Cookie] = ()
     session: int = 0
     canonical: str | None = None

@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawler import charset
+from crawler.directives import directives
 from crawler.errors import HandlerError, SelectorError, escaped
 from crawler.forms import Form, Value
 from crawler.html import Node, Selection, linked
@@ -45,6 +46,10 @@ class Door(Protocol):
     @property
     def obeys_nofollow(self) -> bool:
         """Whether a page may forbid that its links are followed."""
+
+    @property
+    def product_token(self) -> str:
+        """The name by which a page may speak to this crawler."""
 
     @property
     def obeys_rel_nofollow(self) -> bool:
@@ -112,6 +117,14 @@ class Response:
     def depth(self) -> int:
         """Links from a seed; a seed is at 0."""
         return self.requested.depth
+
+    @property
+    def directives(self) -> frozenset[str]:
+        """What meta robots and X-Robots-Tag say to this crawler, in lower case: ``{"noindex", "nofollow"}``.
+
+        ``nofollow`` and ``none`` are obeyed by `follow`; what else is to come of them is for the author to decide.
+        """
+        return self._directives()
 
     @property
     def encoding(self) -> str:
@@ -280,15 +293,20 @@ class Response:
         return await self.door.fetch(replace(template, url=resolved(url, self._base_url())), self)
 
     def _directives(self) -> frozenset[str]:
-        """What the page says to robots. A header's directives for another robot by name are not for us."""
-        tag = self._header("X-Robots-Tag")
-        said = frozenset(part.strip().lower().removeprefix("crawler:").strip() for part in tag.split(","))
-        return said | meta_robots(self.html) if self.is_html else said
+        """What the page says to robots, and to this one by its product token."""
+        token = self.door.product_token
+        said = directives(self._lines("X-Robots-Tag"), token)
+        return said | meta_robots(self.html, token) if self.is_html else said
+
+    def _lines(self, name: str) -> list[str]:
+        """The lines of a header; there may be one at most, as in a plain dict."""
+        all_lines = getattr(self.headers, "getall", None)
+        one = [self.headers[name]] if name in self.headers else []
+        return one if all_lines is None else list(all_lines(name, ()))
 
     def _header(self, name: str) -> str:
         """All lines of a header that is a list (RFC 9110 section 5.3)."""
-        all_lines = getattr(self.headers, "getall", None)  # there may be one line, as in a plain dict
-        return self.headers.get(name, "") if all_lines is None else ", ".join(all_lines(name, ()))
+        return ", ".join(self._lines(name))
 
     def _may_name_canonical(self) -> bool:
         """Whether it is worth while to parse the page for it."""

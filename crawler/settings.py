@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -18,6 +18,7 @@ from crawler.credentials import Credential, by_origin
 from crawler.errors import ConfigError
 from crawler.proxies import Proxy, by_pattern
 from crawler.traps import TrapLimits
+from crawler.windows import window
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", re.IGNORECASE)
@@ -37,6 +38,7 @@ Timeout = Annotated[float, Meta(gt=0, le=LONGEST, extra={"unit": "s"})]
 Bytes = Annotated[int, Meta(ge=1, extra={"unit": "bytes"})]
 Size = Annotated[int, Meta(ge=0, extra={"unit": "bytes"})]
 Count = Annotated[int, Meta(ge=1)]
+Rate = Annotated[float, Meta(gt=1 / LONGEST, le=1e6, extra={"unit": "requests/s"})]
 
 
 class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +46,9 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
     delay: Seconds | None = None
     concurrency_per_host: Count | None = None
+    rate: Rate | None = None
+    burst: Count | None = None
+    windows: list[str] | None = None
     drop_parameters: tuple[str, ...] | None = None
     sort_query: bool | None = None
 
@@ -53,6 +58,17 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     delay: Annotated[Seconds, Meta(description="pause between two requests to one host")] = 1.0
     concurrency_per_host: Annotated[Count, Meta(description="requests in flight to one host")] = 1
+    rate: Annotated[
+        Rate | None,
+        Meta(description="requests to one host on average, beside `delay`", extra={"unit": "requests/s"}),
+    ] = None
+    burst: Annotated[Count, Meta(description="of those so many may follow one another at once, after a rest")] = 1
+    adaptive: Annotated[
+        bool, Meta(description="where there is a pause: none shorter than the host's latency; longer after 429 and 503")
+    ] = True
+    windows: Annotated[
+        list[str], Meta(description="hours at which hosts may be asked: 22:00-06:00, or 22:00-06:00 Europe/Berlin")
+    ] = []
     concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
     hosts: Annotated[dict[str, HostSettings], Meta(description="some of the settings by host pattern, see above")] = {}
     obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
@@ -61,6 +77,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     user_agent: Annotated[str, Meta(description="product token sent and looked up in robots.txt")] = ""
     contact: Annotated[str, Meta(description="address or page of the operator, added to the User-Agent")] = ""
     retries: Annotated[int, Meta(ge=0, description="further tries of a page after a failure worth retrying")] = 3
+    circuit_patience: Annotated[
+        Seconds, Meta(description="a host that fails for so long is left alone for a day, its pages parked")
+    ] = 3600.0
     connect_timeout: Annotated[Timeout, Meta(description="until a connection stands, TLS included")] = 10.0
     header_timeout: Annotated[Timeout, Meta(description="until the whole header block is there")] = 20.0
     read_timeout: Annotated[Timeout, Meta(description="longest gap within a body")] = 20.0
@@ -190,10 +209,20 @@ def _check_name(name: str, source: str) -> None:
 def _checked(name: str, value: object, source: str) -> object:
     field_type = Settings.__annotations__[name]
     try:
-        return msgspec.convert(_from_text(name, value), field_type, strict=False)
+        checked: object = msgspec.convert(_from_text(name, value), field_type, strict=False)
+        for text in _windows(name, checked):
+            window(text)
     except (msgspec.ValidationError, ValueError) as error:
         shown = "…" if name in SECRET else repr(value)
         raise ConfigError(f"setting {name}={shown} in {source}: {error}{_choices(name)}") from None
+    return checked
+
+
+def _windows(name: str, value: object) -> list[str]:
+    if name == "windows":
+        return cast("list[str]", value)
+    chosen = cast("dict[str, HostSettings]", value).values() if name == "hosts" else ()
+    return [text for one in chosen for text in one.windows or ()]
 
 
 def _choices(name: str) -> str:

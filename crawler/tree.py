@@ -62,12 +62,12 @@ def canonical_href(tree: Tree) -> str | None:
     return None
 
 
-def meta_robots(tree: Tree) -> frozenset[str]:
-    """The directives of ``<meta name=robots>``, and of those that call this crawler by name, in lower case."""
+def meta_robots(tree: Tree, token: str) -> frozenset[str]:
+    """The directives of ``<meta name=robots>``, and of those that name this product token, in lower case."""
     found: set[str] = set()
     for node in tree.tags("meta"):
         attributes = node.attributes
-        if (attributes.get("name") or "").strip().lower() in {"robots", "crawler"}:
+        if (attributes.get("name") or "").strip().lower() in {"robots", token.lower()}:
             listed = (attributes.get("content") or "").lower().split(",")
             found.update(map(str.strip, listed))
     return frozenset(found - {""})

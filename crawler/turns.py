@@ -76,8 +76,7 @@ class Turns:
             return await self._short(lane, page, error)
         except FetchError as error:
             visit = await self._failed(lane, page, error)
-        if visit.ready_at is not None:
-            self._asker.hold_back(lane, visit.ready_at)
+        self._asker.settle(lane, visit)
         return visit
 
     async def _page(self, lane: HostLane, page: Page) -> Visit:
@@ -93,7 +92,7 @@ class Turns:
             return self._visitor.broken(visit, "logged_out", error)
         if is_out:
             return await self._logins.returned(page, lane.token, version)
-        return await self._visitor.judged(page, lane.token, reply, response, door)
+        return await self._visitor.judged(page, lane.token, reply, response, door, lane.circuit)
 
     async def _logged_in(self, lane: HostLane, page: Page) -> Visit:
         """A page goes back, to be asked when the session stands for which it has waited here."""
@@ -109,7 +108,7 @@ class Turns:
             return self._no_robots(lane, page, error)
         if page.request.kind == "sitemap":
             return await unread(self._asker, lane, page, error)
-        return await self._visitor.failed(page, lane.token, error)
+        return await self._visitor.failed(page, lane.token, error, lane.circuit)
 
     async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
         """A page for which no file descriptor or no memory was left. No fault of its own, unless it had all memory."""

@@ -10,6 +10,7 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
@@ -114,7 +115,9 @@ class Visitor:
         """A page that is tried again later, at no cost."""
         return Visit(page, token, State.PENDING, str(error), ended_at=self._clock(), due_at=error.due_at)
 
-    async def judged(self, page: Page, token: int, reply: Reply, response: Response, door: PageDoor) -> Visit:
+    async def judged(
+        self, page: Page, token: int, reply: Reply, response: Response, door: PageDoor, circuit: Circuit = CLOSED
+    ) -> Visit:
         """The Visit of a page that was answered; the `response` is the reply's."""
         request = page.request
         visit = Visit(page, token, State.DONE, "", reply.status, reply.size, self._clock())
@@ -123,7 +126,7 @@ class Visitor:
         if not (200 <= reply.status < 300 or reply.status in request.statuses):
             error = HttpError(f"status {reply.status}", url=reply.url, status=reply.status, hops=request.hops)
             error.retry_after = self.retry_after(reply)
-            return await self.failed(page, token, error)
+            return await self.failed(page, token, error, circuit)
         if reply.cut:
             visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
@@ -170,10 +173,10 @@ class Visitor:
         log.warning("%s failed on %s: %s", name, visit.page.request.url, escaped(str(error)))
         return visit
 
-    async def failed(self, page: Page, token: int, error: FetchError) -> Visit:
+    async def failed(self, page: Page, token: int, error: FetchError, circuit: Circuit = CLOSED) -> Visit:
         """The Visit of a page whose fetch failed: to be tried again, or ended, with a word to the spider."""
         now = self._clock()
-        chosen = fate(error, page, self.settings, now)
+        chosen = fate(error, page, self.settings, now, circuit)
         visit = Visit(
             page, token, chosen.state, f"{error.code}: {error.detail}", error.status or 0, ended_at=now,
             due_at=chosen.due_at, charged=chosen.charged, deferred=not chosen.charged, ready_at=chosen.host_ready_at,

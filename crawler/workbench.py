@@ -6,13 +6,17 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush, nsmallest
+from heapq import heapify, heappop, heappush, nsmallest
 from itertools import count
 from typing import Generic, TypeVar
 
-from crawler.models import Page
-from crawler.politeness import Pace
+from crawler import asked
+from crawler.asked import MINUTE, Minute
+from crawler.circuit import CLOSED
+from crawler.models import Event, Page
+from crawler.politeness import Pace, next_at, owed_until
 from crawler.robots import Robots
+from crawler.tempo import Tempo, adapted, heard
 
 BATCH_SECONDS = 5.0
 LARGEST_BATCH = 200
@@ -29,18 +33,26 @@ class Lane(Generic[Ticket]):
     """One leased host: its pages in order of rank, its pace, and what of it is under way."""
 
     __slots__ = (
-        "armed", "complete", "host", "in_flight", "is_leaving", "is_outranked", "is_pace_stored", "is_parked",
-        "is_sending", "not_before", "open_visits", "origin", "pace", "pages", "ready_at", "refilling", "robots",
-        "robots_at", "robots_until", "robots_why", "sent_at", "suspects", "token", "urgent",
+        "armed", "circuit", "complete", "events", "host", "in_flight", "is_circuit_stored", "is_leaving",
+        "is_outranked", "is_pace_stored", "is_parked", "is_sending", "minute", "not_before", "open_visits",
+        "origin", "owed_until", "pace", "pages", "ready_at", "refilling", "robots", "robots_at", "robots_until",
+        "robots_why", "sent_at", "suspects", "tempo", "token", "urgent", "usual_pace",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
         self.host = host
         self.origin = origin
         self.token = token
-        self.pace = pace
+        self.pace = self.usual_pace = pace  # the usual one knows nothing of how the host has answered
+        self.tempo = Tempo()
+        self.minute: Minute | None = None  # what it was asked within the current one
+        self.events: list[Event] = []  # which the journal has not heard of
         self.ready_at = ready_at
         self.sent_at = -math.inf
+        # nobody tells whether its last owner left a burst
+        self.owed_until = ready_at + (pace.burst - 1) * pace.interval
+        self.circuit = CLOSED
+        self.is_circuit_stored = False  # the journal knows that it is open
         self.robots = robots
         self.robots_at = 0.0  # epoch seconds: when the last robots.txt was fetched, though it may be out of date
         self.robots_until = math.inf  # epoch seconds: it runs out
@@ -61,9 +73,14 @@ class Lane(Generic[Ticket]):
         self.not_before = 0.0  # epoch seconds: what the host waits for elsewhere, such as its robots.txt
 
     @property
+    def places(self) -> int:
+        """How many requests may be under way; while its circuit is open, one probe."""
+        return 1 if self.circuit.is_open else self.pace.concurrency
+
+    @property
     def batch(self) -> int:
         """How many pages to hold."""
-        return batch_at(self.pace.delay)
+        return batch_at(self.pace.pause)
 
     @property
     def held(self) -> list[int]:
@@ -80,7 +97,7 @@ class Lane(Generic[Ticket]):
     @property
     def may_hurry(self) -> bool:
         """Whether an urgent request may go out as far as the host's places and robots.txt are concerned."""
-        has_place = self.in_flight < self.pace.concurrency and not self.is_sending
+        has_place = self.in_flight < self.places and not self.is_sending
         return has_place and self.robots is not None and not self.is_parked
 
     @property
@@ -93,6 +110,34 @@ class Lane(Generic[Ticket]):
         """Whether it can only go on with a page that it does not hold: its robots.txt."""
         return self.robots is None and not self.open_visits and not self.may_send
 
+    def count(self, now: float) -> None:
+        """Note down that a request is written `now`, in epoch seconds."""
+        before = self.minute
+        self.minute = asked.counted(before, self.origin, self.usual_pace, self.in_flight, now)
+        if before is not None and self.minute.requests == 1:
+            self.events.append(Event(before.first_at, MINUTE, asked.packed(before)))
+
+    def last_words(self) -> list[Event]:
+        """Take all that the journal has not heard of."""
+        if self.minute is not None:
+            self.events.append(Event(self.minute.first_at, MINUTE, asked.packed(self.minute)))
+            self.minute = None
+        return self.told()
+
+    def told(self) -> list[Event]:
+        """Take what the journal has not heard of, but for the minute that is not over."""
+        events, self.events = self.events, []
+        return events
+
+    def next_page(self) -> Page:
+        """Take the page whose turn it is; a host that is probed is asked for one that has failed less than others."""
+        if self.circuit.is_open and self.pages[0][2].request.kind != "robots":
+            best = min(self.pages, key=lambda entry: (entry[2].attempts + entry[2].deferrals, *entry[:2]))
+            self.pages.remove(best)
+            heapify(self.pages)
+            return best[2]
+        return heappop(self.pages)[2]
+
     def __lt__(self, other: "Lane[Ticket]") -> bool:
         return self.host < other.host
 
@@ -104,6 +149,7 @@ class Workbench(Generic[Ticket]):
         self.lanes: dict[int, Lane[Ticket]] = {}
         self.by_origin: dict[str, Lane[Ticket]] = {}
         self.in_flight = 0
+        self._slowed: dict[int, Tempo] = {}  # of hosts that were given back, mostly since they said to wait
         self._hurried: dict[int, Lane[Ticket]] = {}
         self._suspected: dict[int, Lane[Ticket]] = {}
         self._due: list[tuple[float, int, Lane[Ticket]]] = []
@@ -113,6 +159,8 @@ class Workbench(Generic[Ticket]):
     def open(self, lane: Lane[Ticket]) -> None:
         """Begin to work for a leased host."""
         self.lanes[lane.host] = self.by_origin[lane.origin] = lane
+        lane.tempo = self._slowed.pop(lane.host, lane.tempo)
+        lane.pace = adapted(lane.usual_pace, lane.tempo)
 
     def put(self, lane: Lane[Ticket], pages: Sequence[Page], *, complete: bool) -> None:
         """Give a host pages; `complete` when the journal has no others that are due."""
@@ -142,7 +190,7 @@ class Workbench(Generic[Ticket]):
 
     def arm(self, lane: Lane[Ticket]) -> None:
         """Put the host among those that wait for their time, if it may be asked anything."""
-        if lane.armed or lane.is_sending or lane.in_flight >= lane.pace.concurrency or not lane.may_send:
+        if lane.armed or lane.is_sending or lane.in_flight >= lane.places or not lane.may_send:
             return
         lane.armed = True
         first = lane.pages[0][2].request.kind == "robots"
@@ -157,12 +205,12 @@ class Workbench(Generic[Ticket]):
         while due and due[0][0] <= now:
             lane = heappop(due)[2]
             lane.armed = False
-            if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.pace.concurrency:
+            if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.places:
                 continue
             if lane.is_sending or lane.ready_at > now:  # told to wait while it stood in the heap
                 self.arm(lane)
                 continue
-            page = heappop(lane.pages)[2]
+            page = lane.next_page()
             lane.open_visits.add(page.seq)
             self._start(lane, now)
             return lane, page
@@ -191,7 +239,7 @@ class Workbench(Generic[Ticket]):
     def _start(self, lane: Lane[Ticket], now: float) -> None:
         self.in_flight += 1
         lane.in_flight += 1
-        if lane.pace.delay:
+        if lane.pace.pause:
             lane.is_sending = True  # the pause counts from the moment the request is written
         else:
             lane.ready_at = now  # so that hosts without a pause take turns
@@ -200,7 +248,8 @@ class Workbench(Generic[Ticket]):
     def sent(self, lane: Lane[Ticket], now: float) -> None:
         """The request is being written: the host's pause begins."""
         lane.sent_at = now
-        lane.ready_at = max(lane.ready_at, now + lane.pace.delay)
+        lane.owed_until = owed_until(lane.pace, lane.owed_until, now)
+        lane.ready_at = max(lane.ready_at, next_at(lane.pace, lane.owed_until, now))
         lane.is_sending = False
         self.arm(lane)
 
@@ -214,8 +263,16 @@ class Workbench(Generic[Ticket]):
 
     def slow_down(self, lane: Lane[Ticket], pace: Pace) -> None:
         """Ask a host at another pace from its last request on."""
-        lane.pace = pace
-        self.wait(lane, lane.sent_at + pace.delay)
+        lane.usual_pace, lane.pace = pace, adapted(pace, lane.tempo)
+        self.wait(lane, lane.sent_at + lane.pace.delay)
+
+    def heard(self, lane: Lane[Ticket], status: int, waited: float) -> None:
+        """Keep to the pace of a host that has answered after `waited` seconds; only where it has a pause."""
+        if lane.usual_pace.pause:
+            lane.tempo = heard(lane.tempo, status, waited)
+            if (pace := adapted(lane.usual_pace, lane.tempo)) is not lane.pace:
+                lane.pace = pace
+                self.wait(lane, lane.sent_at + pace.delay)
 
     def wait(self, lane: Lane[Ticket], until: float) -> None:
         """Nobody may ask the host before `until`."""
@@ -223,6 +280,8 @@ class Workbench(Generic[Ticket]):
 
     def close(self, lane: Lane[Ticket]) -> None:
         """Stop working for a host."""
+        if lane.tempo.slowness > 1:
+            self._slowed[lane.host] = lane.tempo
         self._hurried.pop(lane.host, None)
         self._suspected.pop(lane.host, None)
         if self.lanes.get(lane.host) is lane:
@@ -272,4 +331,4 @@ class Workbench(Generic[Ticket]):
 
     def startable(self) -> int:
         """How many pages could be in flight at once."""
-        return sum(min(len(lane.pages), lane.pace.concurrency) + len(lane.suspects) for lane in self.lanes.values())
+        return sum(min(len(lane.pages), lane.places) + len(lane.suspects) for lane in self.lanes.values())

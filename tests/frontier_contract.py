@@ -168,6 +168,19 @@ class FrontierContract:
         (page,) = (await desk.lease_one()).pages
         assert (page.attempts, page.deferrals) == (1, 0)
 
+    async def test_circuits_are_kept(self, desk: Desk) -> None:
+        """What is known of a failing host goes to whoever has it next, by a visit as by giving it back."""
+        await desk.add("http://a.test/1", "http://a.test/2")
+        lease = await desk.lease_one()
+        assert lease.circuit == ""
+        opened = '{"opened_at":5.0,"until":65.0}'
+        await desk.frontier.commit([desk.visit(lease, circuit=opened), desk.visit(lease, lease.pages[1], due_at=0.0)])
+        await desk.add("http://a.test/3")
+        for kept in (opened, "{}"):
+            await desk.frontier.release([Parting(lease.host, lease.token, 0.0, circuit=kept)])
+            lease = await desk.lease_one()
+            assert lease.circuit == kept
+
     async def test_found_nearer(self, desk: Desk) -> None:
         """A pending page that is found nearer to a seed goes by its smaller depth."""
         await desk.add("http://a.test/far", depth=5)

@@ -186,8 +186,18 @@ def _put_misfortunes(plan: Plan, chance: random.Random) -> None:
     }  # fmt: skip
     if chance.random() < 0.2:
         plan.settings["hosts"] = {"h0.test": {"delay": 2.5}}
+    _put_limits(plan, random.Random(f"limits {plan.seed}"))
     plan.engines = chance.choice((1, 1, 2))
     plan.fortunes = [_fortune(chance) for _ in range(chance.choice((0, 1, 1, 2, 3)))]
+
+
+def _put_limits(plan: Plan, chance: random.Random) -> None:
+    """Rates beside delays, and hours; virtual time begins at 01:46:40 UTC."""
+    if chance.random() < 0.2:
+        plan.settings |= {"rate": chance.choice((0.5, 2.0)), "burst": chance.choice((1, 3, 5)), "delay": 0.0}
+    if chance.random() < 0.1:
+        early, late = "01:00-01:47 UTC", "01:48-01:00 UTC"
+        plan.settings["windows"] = chance.choice(([early, late], [late]))
 
 
 def _fortune(chance: random.Random) -> Fortune:

@@ -42,7 +42,7 @@ def test_help_imports_nothing_heavy() -> None:
 def test_the_commands_are_listed(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     """Whoever types nothing, or asks for help, is shown what there is."""
     assert main(words) == 0
-    assert "crawl     Crawl, or go on" in capsys.readouterr().out
+    assert "crawl       Crawl, or go on" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", commands.COMMANDS)

@@ -98,7 +98,7 @@ def test_base_href_is_the_first_that_has_one(markup: str, expected: object) -> N
 )
 def test_meta_robots_directives(markup: str, expected: object) -> None:
     """Directives for all robots and for this one are found in any case and anywhere; those for others are not ours."""
-    assert meta_robots(parse(markup.encode(), "utf-8")) == expected
+    assert meta_robots(parse(markup.encode(), "utf-8"), "crawler") == expected
 
 
 # -- text and attributes

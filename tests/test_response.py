@@ -31,6 +31,7 @@ class Door:
     joiner: Joiner = field(default_factory=Joiner)
     max_links: int = 50_000
     obeys_nofollow: bool = True
+    product_token: str = "crawler"
     obeys_rel_nofollow: bool = False
     fetched: list[Request] = field(default_factory=list)
 

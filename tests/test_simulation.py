@@ -209,10 +209,49 @@ def test_told_to_wait_while_connecting() -> None:
         assert len(simulate(Titles(), SHOP, seed=seed, faults=faults, settings=settings).items) == 3
 
 
-@pytest.mark.parametrize("seed", [0, 113, 115, 168, 286, 494, 557, 1260, 1672])
+@pytest.mark.parametrize("seed", [0, 95, 113, 115, 168, 286, 494, 557, 1260, 1672])
 def test_found_before(seed: int) -> None:
     """Crawls that have gone wrong once do not again."""
     assert failure(planned(seed)) is None
+
+
+# -- hosts that fail
+
+WIDE: dict[str, Served] = {
+    "http://shop.test/": "<h1>x</h1>" + "".join(f'<a href="/{n}">x</a>' for n in range(40)),
+    **{f"http://shop.test/{n}": f"<h1>{n}</h1>" for n in range(40)},
+}
+
+
+def test_a_host_that_fails_is_left_alone() -> None:
+    """A host down for ten minutes is asked a few times only, and no page is lost but by its own tries."""
+    crawl = simulate(Titles(), WIDE, overloads={"http://shop.test": Overload(5.0, 605.0)})
+    assert len(crawl.items) == 41
+    assert sum(5 <= one.at < 605 for one in crawl.log) < 25
+    assert crawl.states["http://shop.test/39"] == "done"
+
+
+def test_a_probe_is_another_page() -> None:
+    """Two pages that always fail do not keep the others of their host waiting."""
+    pages = WIDE | {f"http://shop.test/{n}": 500 for n in range(4)}
+    crawl = simulate(Titles(), pages)
+    assert len(crawl.items) == 37
+    assert [state for state in crawl.states.values() if state != "done"] == ["failed: HttpError: status 500"] * 4
+
+
+def test_a_page_that_is_always_busy() -> None:
+    """A page that answers 503 for ever fails in the end, and holds the others of its host up for a minute at most."""
+    crawl = simulate(Titles(), WIDE | {"http://shop.test/3": 503})
+    assert len(crawl.items) == 40
+    assert crawl.states["http://shop.test/3"] == "failed: HttpError: status 503"
+    assert max(one.at for one in crawl.log if one.status == 200) < 150
+
+
+def test_circuits_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that goes on asking a host that fails is found out."""
+    monkeypatch.setattr(Asker, "note", lambda *_, **__: None)
+    with pytest.raises(AssertionError, match="though its host had failed"):
+        simulate(Titles(), WIDE | {f"http://shop.test/{n}": 500 for n in range(40)})
 
 
 # -- a simulation that cannot fail proves nothing
@@ -323,3 +362,17 @@ def test_visits_of_strangers_stored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SqliteFrontier, "_commit", trusting)
     with pytest.raises(ExceptionGroup):
         stood_still()
+
+
+def test_rates_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that forgets how much a host was asked is found out."""
+    monkeypatch.setattr("crawler.workbench.owed_until", lambda *_: 0.0)
+    with pytest.raises(AssertionError, match="requests within"):
+        simulate(Titles(), WIDE, settings={"rate": 0.5, "burst": 2, "delay": 0})
+
+
+def test_hours_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that does not look at the time of day is found out."""
+    monkeypatch.setattr(Asker, "keep_hours", lambda *_: None)
+    with pytest.raises(AssertionError, match="out of hours"):
+        simulate(Titles(), WIDE, settings={"windows": ["01:00-01:47 UTC", "01:48-01:00 UTC"]})

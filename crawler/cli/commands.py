@@ -18,6 +18,7 @@ COMMANDS = {
     "status": Command("crawler.cli.status:status", "Show how far jobs are; works while they run."),
     "export": Command("crawler.cli.export:export", "Write the items of a job to another file or format."),
     "doctor": Command("crawler.cli.doctor:doctor", "Check a job's journal and its output files."),
+    "politeness": Command("crawler.cli.politeness:politeness", "Show what each host was asked, and what was allowed."),
     "settings": Command("crawler.cli.settings:settings", "Show all settings with their defaults."),
 }
 

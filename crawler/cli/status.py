@@ -18,7 +18,7 @@ from crawler.models import Counts
 LAST_FAILURES = 5
 _FAILURES = """
 SELECT urls.url, events.kind, events.detail FROM events LEFT JOIN urls ON urls.seq = events.page
-WHERE events.run = ? ORDER BY events.seq DESC LIMIT ?"""
+WHERE events.run = ? AND events.kind NOT IN ('minute', 'request', 'circuit') ORDER BY events.seq DESC LIMIT ?"""
 _SINKS = """
 SELECT target, (SELECT count(*) FROM items WHERE items.run = sinks.run AND items.seq > sinks.seq AND quarantine IS NULL)
 FROM sinks WHERE run = ?"""

@@ -41,7 +41,8 @@ _flight: ContextVar[Flight] = ContextVar("_flight")
 class Reply(Struct):
     """What the wire gave. ``body`` is decoded, ``size`` its bytes on the wire; ``headers`` are looked up in any case.
 
-    ``cut`` means that there is a body that was not read: a redirect's, or one that nobody wants.
+    ``cut`` means that there is a body that was not read: a redirect's, or one that nobody wants. ``waited`` is the time
+    from the request to the headers (s).
     """
 
     url: str
@@ -50,6 +51,7 @@ class Reply(Struct):
     body: bytes = b""
     size: int = 0
     cut: bool = False
+    waited: float = 0.0
 
 
 Stream: TypeAlias = tuple[int, CIMultiDictProxy[str], AsyncIterator[bytes]]
@@ -146,11 +148,15 @@ class Fetcher:
         """
         flight = Flight(self._deadlines, request.url, before_send, self._settings.total_timeout)
         response = await self._ask(flight, request, headers)
+        waited = self._deadlines.loop.time() - flight.departed_at
         try:
-            return await self._reply(flight, response, wants, enough)
+            reply = await self._reply(flight, response, wants, enough)
         except FetchError as error:
             error.url, error.status = request.url, response.status
             raise
+        else:
+            reply.waited = waited
+            return reply
         finally:
             if not response.closed:
                 response.close()

@@ -101,6 +101,7 @@ class Flight:
         "_limit",
         "_task",
         "deadlines",
+        "departed_at",
         "has_departed",
         "is_new",
         "must_be_new",
@@ -116,6 +117,7 @@ class Flight:
         self._is_late = False
         self.url = url
         self.until = math.inf
+        self.departed_at = math.inf
         self.is_new = self.has_departed = False
         self.must_be_new = False
 
@@ -159,7 +161,7 @@ class Flight:
         """The connection stands, the request is about to be written: ask whether it may. Raises what that raises."""
         self._before_send()
         self.has_departed = True
-        self.allow(self.deadlines.limits.headers)
+        self.departed_at = self.allow(self.deadlines.limits.headers)
 
     def expire(self) -> None:
         """The time is up."""

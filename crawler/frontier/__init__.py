@@ -23,7 +23,7 @@ from msgspec import Struct
 
 from crawler.budget import Limits
 from crawler.cookies import SessionState
-from crawler.models import Counts, Json, Lease, Link, StoredItem, Visit
+from crawler.models import Counts, Event, Json, Lease, Link, StoredItem, Visit
 
 
 class JobFacts(Struct, frozen=True):
@@ -175,6 +175,8 @@ class Parting(Struct, frozen=True):
     token: int
     ready_at: float
     not_before: float = 0.0
+    circuit: str = ""
+    events: Sequence[Event] = ()
 
 
 class Frontier(Protocol):

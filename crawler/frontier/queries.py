@@ -79,14 +79,16 @@ SELECT json_group_array(id) FROM (
 NAMED_HOSTS = """
 SELECT json_group_array(id) FROM hosts
 WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at <= ?"""
-TAKE = "UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"
+TAKE = """
+UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
+WHERE hosts.id = e.value->>0 AND e.value->>1 IN (SELECT id FROM engines)"""  # one that was buried may not know it yet
 LEASED = """
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
     SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths)) FROM (
       SELECT seq, path, rank, attempts, deferrals, parent, request, deaths FROM pages
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
-    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END))
+    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit))
 FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts
@@ -117,7 +119,8 @@ INSERT_CUTS = """
 INSERT INTO cuts SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?) WHERE true
 ON CONFLICT DO UPDATE SET links = links + excluded.links"""
 HOST_FACTS = """
-UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay)
+UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay),
+  circuit = coalesce(e.value->>3, circuit)
 FROM jsonb_each(?) AS e WHERE hosts.id = e.value->>0"""
 SET_ROBOTS = """
 UPDATE hosts SET robots_status = ?, robots_body = ?, robots_fetched_at = ?, robots_expires_at = ?,
@@ -128,7 +131,7 @@ _NEXT_DUE = """CASE WHEN EXISTS (SELECT 1 FROM pages WHERE host = h.id AND state
   ELSE (SELECT min(due_at) FROM pages WHERE host = h.id AND state = 0 AND due_at > 0) END"""
 RELEASE = f"""
 UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>2),
-  due_at = max({_NEXT_DUE}, e.value->>3)
+  due_at = max({_NEXT_DUE}, e.value->>3), circuit = e.value->>6
 FROM jsonb_each(?) AS e WHERE h.id = e.value->>0 AND h.token = e.value->>4 AND h.owner = e.value->>5"""  # noqa: S608  # constants
 BURY = f"""
 UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coalesce(delay, e.value->>2)),
@@ -151,6 +154,9 @@ MOVE_TIMES = (
     "UPDATE hosts SET due_at = due_at + ?1 WHERE due_at > 0",
     "UPDATE hosts SET robots_fetched_at = robots_fetched_at + ?1, robots_expires_at = robots_expires_at + ?1",
     "UPDATE pages SET due_at = due_at + ?1 WHERE state = 0 AND due_at > 0",
+    """UPDATE hosts SET circuit = json_set(
+      circuit, '$.opened_at', circuit->>'opened_at' + ?1, '$.until', circuit->>'until' + ?1)
+    WHERE circuit LIKE '%opened_at%'""",
 )
 BEGIN_INVOCATION = "INSERT INTO invocations(run, began_at, pages_left, items_left) VALUES (?, ?, ?, ?)"
 RESERVED = """

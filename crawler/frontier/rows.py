@@ -1,12 +1,13 @@
 """Rows as the journal's statements take and give them, and the plain data that they are."""
 
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
 
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
-LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None]
+LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str]
 
 
 def of_link(link: Link, host: int, run: int) -> list[object]:
@@ -34,3 +35,19 @@ def robots(row: RobotsRow | None) -> RobotsRecord | None:
         return None
     status, body, fetched_at, expires_at = row
     return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
+
+
+def of_events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+    """Failures of pages, and what happened to their hosts."""
+    for visit in visits:
+        if visit.trace:
+            yield run, visit.ended_at, visit.page.seq, visit.reason.partition(": ")[0], visit.trace
+        yield from ((run, event.at, None, event.kind, event.detail) for event in visit.events)
+
+
+def of_hosts(visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+    """What visits tell of their hosts."""
+    for visit in visits:
+        facts = (visit.ready_at, visit.delay, visit.circuit)
+        if facts != (None, None, None):
+            yield (visit.page.host, *facts)

@@ -162,6 +162,7 @@ class SqliteFrontier:
         self._run = part.run if part else (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
+            self._journal.execute("UPDATE hosts SET circuit = '' WHERE circuit <> ''")
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
         return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
@@ -285,14 +286,13 @@ class SqliteFrontier:
     ) -> Iterator[Lease]:
         bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots = cast("rows.LeasedRow", tuple(row))
+            host, origin, token, ready_at, found, robots, circuit = cast("rows.LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
             pages = [rows.page(host, origin, page) for page in wanted[:more]]
-            yield Lease(
-                host, origin, token, ready_at, pages, len(found) < limit and len(wanted) <= more, rows.robots(robots)
-            )
+            complete = len(found) < limit and len(wanted) <= more
+            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit)
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
@@ -335,12 +335,10 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]
         self._journal.rows(queries.INSERT_FILES, files)
-        events = [(run, v.ended_at, v.page.seq, v.reason.partition(": ")[0], v.trace) for v in visits if v.trace]
-        self._journal.rows(queries.INSERT_EVENTS, events)
+        self._journal.rows(queries.INSERT_EVENTS, list(rows.of_events(run, visits)))
         cuts = [(run, v.page.host, why, cut.links, cut.example) for v in visits for why, cut in v.cuts.items()]
         self._journal.rows(queries.INSERT_CUTS, cuts)
-        facts = [(v.page.host, v.ready_at, v.delay) for v in visits if v.ready_at is not None or v.delay is not None]
-        self._journal.rows(queries.HOST_FACTS, facts)
+        self._journal.rows(queries.HOST_FACTS, list(rows.of_hosts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
                 body = found.body.decode("latin-1")
@@ -355,9 +353,12 @@ class SqliteFrontier:
             self._journal.execute(queries.COUNT, (0, -1, 1, 0, -len(found.body), self._run))
 
     def _release(self, partings: Sequence[Parting]) -> None:
+        events = [(self._run, one.at, None, one.kind, one.detail) for p in partings for one in p.events]
+        self._journal.rows(queries.INSERT_EVENTS, events)
         now = self._clock()
         self._journal.rows(
-            queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, self._engines.id) for p in partings]
+            queries.RELEASE,
+            [(p.host, now, p.ready_at, p.not_before, p.token, self._engines.id, p.circuit) for p in partings],
         )
 
     # -- what followers read

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from itertools import pairwise
 
+from crawler.circuit import FIRST_REST, LEAST_ATTEMPTS
 from crawler.models import State
-from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, pace
+from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, Pace, is_of_host, is_trouble, pace
 from crawler.robots import Robots, parse
 from crawler.settings import Settings
-from crawler.simulation.crawls import SimulatedCrawl
+from crawler.simulation.crawls import EPOCH, SimulatedCrawl
 from crawler.simulation.journal import Journal
 from crawler.simulation.web import Asked
 from crawler.urls import split
+from crawler.windows import next_open
 
 TOLERANCE = 1e-3  # seconds; times of the calendar are not exact to the last bit
 
@@ -30,6 +32,8 @@ def breaches(crawl: SimulatedCrawl, settings: Settings) -> list[str]:
         found += _of_pace(log, settings, robots)
         found += _of_robots(log, robots) if settings.obey_robots else ()
         found += _of_leases(log)
+        found += _of_circuits(log)
+        found += _of_rates(log, pace(settings, origin, None))
     return found
 
 
@@ -41,6 +45,9 @@ def _of_the_journal(journal: Journal) -> Iterator[str]:
 def _of_pace(log: Sequence[Asked], settings: Settings, robots: Robots) -> Iterator[str]:
     own, asked_for = pace(settings, log[0].origin, None), pace(settings, log[0].origin, robots)
     for before, after in pairwise(log):
+        was_told = before.status in OVERLOADED and before.kind != "robots" and before.read_at < after.at
+        if was_told and before.engine == after.engine and after.at - before.at < 2 * own.pause - TOLERANCE:
+            yield f"{after.url} was asked as soon as usual after {before.url}, which said that it is too much"
         # before a robots.txt was read nobody knows what it asks for
         delay = own.delay if after.kind == "robots" else asked_for.delay
         if after.at - before.at < delay - TOLERANCE:
@@ -63,6 +70,32 @@ def _of_robots(log: Sequence[Asked], robots: Robots) -> Iterator[str]:
             yield f"{asked.url} was asked before robots.txt was read, at {asked.at:.3f} s"
         if not robots.allows(split(asked.url)[1]):
             yield f"{asked.url} was asked against robots.txt"
+
+
+def _of_rates(log: Sequence[Asked], own: Pace) -> Iterator[str]:
+    """No more than a burst beyond what the rate has room for, and nothing out of hours."""
+    for asked in log:
+        if next_open(own.windows, EPOCH + asked.at) > EPOCH + asked.at:
+            yield f"{asked.url} was asked out of hours, at {asked.at:.3f} s"
+    for n, first in enumerate(log):
+        for more, last in enumerate(log[n + own.burst :]):
+            if last.at - first.at < (more + 1) * own.interval - TOLERANCE:
+                yield f"{own.burst + more + 1} requests within {last.at - first.at:.3f} s to {last.origin}"
+
+
+def _of_circuits(log: Sequence[Asked]) -> Iterator[str]:
+    """After ten failures in a row, seen by one engine that has held the host all the time, it is left alone."""
+    pages = [one for one in log if one.kind != "robots"]
+    for n, asked in enumerate(pages[LEAST_ATTEMPTS:]):
+        row = [one for one in pages[n : n + LEAST_ATTEMPTS] if one.read_at < asked.at and _has_failed(one)]
+        if len(row) < LEAST_ATTEMPTS or len({(one.process, one.engine) for one in (*row, asked)}) > 1:
+            continue
+        if asked.at < max(one.read_at for one in row) + FIRST_REST - TOLERANCE:
+            yield f"{asked.url} was asked at {asked.at:.3f} s, though its host had failed {LEAST_ATTEMPTS} times"
+
+
+def _has_failed(asked: Asked) -> bool:
+    return is_of_host(asked.error("")) if asked.error is not None else is_trouble(asked.status)
 
 
 def _of_leases(log: Sequence[Asked]) -> Iterator[str]:

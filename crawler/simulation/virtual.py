@@ -222,7 +222,8 @@ def _close(awaited: Any) -> None:
     if inner is not None:
         _close(inner)
     for _ in range(10):  # each `async with` in it may await once more
-        with contextlib.suppress(RuntimeError):  # there is no loop any more for what it wants to do
+        # there is no loop any more for what it wants to do, and its context variables are not those of this context
+        with contextlib.suppress(RuntimeError, ValueError):
             getattr(awaited, "close", _nothing)()
             return
 

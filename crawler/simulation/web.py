@@ -59,7 +59,7 @@ class Asked(Struct):
     """One request in the log. Virtual seconds; `status` 0 is a failure. `process` is who sent it, counted from 1.
 
     `kind` is the request's, or "fetch" for one of a handler. It was over at `ended_at`, and looked at at `read_at`.
-    `is_final` when what came is what the URL always answers.
+    `is_final` when what came is what the URL always answers. `error` is what came instead of an answer.
 
     `owner` and `ready_at` are what the journal said of the host when it was sent: whose it was, by the engine's number
     there, and from when on it might be asked.
@@ -78,6 +78,7 @@ class Asked(Struct):
     read_at: float = math.inf
     retry_after: float = 0.0
     is_final: bool = False
+    error: type[FetchError] | None = None
 
 
 class Web:
@@ -185,12 +186,16 @@ class Wire(Fetcher):
         asked.ended_at = loop.time() + after  # known now, so that it holds for a process that dies meanwhile too
         asked.is_final = is_final
         await asyncio.sleep(after)
+        asked.read_at = loop.time()
+        asked.error = answer.error
         if answer.error is not None:
             raise answer.error("as planned", url=request.url, status=None)
-        asked.status, asked.read_at = answer.status, loop.time()
+        asked.status = answer.status
         if answer.status in OVERLOADED:
             asked.retry_after = float(answer.headers.get("Retry-After", 0))
-        return self._reply_to(request, answer, wants, enough)
+        reply = self._reply_to(request, answer, wants, enough)
+        reply.waited = after
+        return reply
 
     @asynccontextmanager
     async def stream(
