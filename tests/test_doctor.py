@@ -52,7 +52,7 @@ async def until_downloaded(crawl: Crawl, site: Site, folder: Path) -> None:
 
     site.answer(f"/shelf/{BOOKS // 10 - 1}", last_shelf, times=1)
     async with crawl:
-        while not (folder / "files" / "objects").exists() or crawl.progress().counts.quarantined < 2:
+        while not (folder / "files" / "objects").exists() or crawl.progress().counts.quarantined < 2:  # noqa: ASYNC110  # no events
             await asyncio.sleep(0.01)
         crawl.stop()
         downloaded.set()
