@@ -44,8 +44,9 @@ class Engine:
         self.settings = visitor.settings
         self.workbench: Workbench[Ticket] = Workbench()
         self.feeder = Feeder(
-            frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds, budget
-        )
+            frontier, self.workbench, self.settings, clock, visitor.linker.robots_link, visitor.linker.learn_seeds,
+            visitor.linker.shapes, budget,
+        )  # fmt: skip
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
         self.committer = Committer(frontier, self.workbench, visitor, budget, clock, self.expect)
         self.most = self.settings.concurrency  # requests in flight; fewer while the machine is short of something

@@ -220,7 +220,7 @@ class Crawl:
             self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
         gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
         visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
-        visitor.learn_seeds(self._run.seeds)
+        visitor.linker.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
         self._stats = Stats(self._engine, counts)
         for target in self._targets():
@@ -243,10 +243,10 @@ class Crawl:
 
     def _first_links(self, visitor: Visitor) -> list[Link]:
         """The run's first page is `start()` itself; what else was asked for by hand are seeds too."""
-        links = [visitor.link(Request(START + "/", kind="start"))]
+        links = [visitor.linker.link(Request(START + "/", kind="start"))]
         for request in self._seeds:
-            visitor.let_in(request.url)
-            links += visitor.seed_links(request)
+            visitor.linker.let_in(request.url)
+            links += visitor.linker.seed_links(request)
         return links
 
     async def _crawled(self) -> Summary:

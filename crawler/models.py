@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from crawler.cookies import Cookie
+from crawler.shapes import Shape
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -164,6 +165,7 @@ class Lease(Struct):
     complete: bool
     robots: "RobotsRecord | None" = None
     circuit: str = ""
+    shapes: Sequence[Shape] = ()
 
 
 class RobotsRecord(Struct, frozen=True):
@@ -220,7 +222,8 @@ class Visit(Struct):
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
     page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
-    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``cuts`` by their reasons.
+    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest of its
+    body; ``shape`` what is known now of its URL's shape, where that matters; ``cuts`` by their reasons.
     """
 
     page: Page
@@ -247,6 +250,8 @@ class Visit(Struct):
     cookies: Sequence[Cookie] = ()
     session: int = 0
     canonical: str | None = None
+    content: bytes = b""
+    shape: Shape | None = None
     cuts: Mapping[str, Cut] = {}
 
     @property

@@ -99,6 +99,20 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Count, Meta(description="links with one and the same segment more often are traps")
     ] = 3
     max_query_parameters: Annotated[Count, Meta(description="links with more parameters in their query are traps")] = 10
+    max_same_pages: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="pages of one URL shape with one body; links of further ones are left out; 0: no limit",
+        ),
+    ] = 20
+    max_barren_pages: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="pages of one URL shape, half of them in vain; they lead to no more of it; 0: no limit",
+        ),
+    ] = 1000
     drop_parameters: Annotated[
         tuple[str, ...], Meta(description="parameters (* and ? are wildcards) that make no other page: session ids")
     ] = SESSION_PARAMETERS

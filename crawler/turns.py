@@ -159,8 +159,8 @@ class Turns:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
-        self._visitor.let_in(url)
-        return self._visitor.seed_links(request)
+        self._visitor.linker.let_in(url)
+        return self._visitor.linker.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
         self._engine.expect(await self._engine.frontier.add(list(dict.fromkeys(links))))  # hosts in common
@@ -176,7 +176,7 @@ class Turns:
             except FetchError:
                 return self._known(visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME))
             visit.reason = f"{ROBOTS}: redirected to {target.url}"
-            visit.links = [self._visitor.robots_hop(page, target)]
+            visit.links = [self._visitor.linker.robots_hop(page, target)]
             return visit
         if reply.status == 429 or reply.status >= 500:
             error = HttpError(f"status {reply.status}", url=reply.url, status=reply.status)

@@ -5,7 +5,7 @@ Nothing here asks the network or the journal; a failure is a result like any oth
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from msgspec.structs import replace
@@ -13,26 +13,24 @@ from msgspec.structs import replace
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
-from crawler.frontier import Breadcrumb, Seeds
+from crawler.frontier import Breadcrumb
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode, refined
-from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
+from crawler.linker import Linker
+from crawler.models import Cut, Item, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
 from crawler.response import Response
 from crawler.robots import Robots
 from crawler.scope import Gate
-from crawler.seen import Seen
 from crawler.settings import Settings
+from crawler.shapes import digest
 from crawler.spider import Spider, handler, page_at_work
-from crawler.traps import SETTING_OF
-from crawler.urls import Fingerprints, canonical, split
+from crawler.urls import canonical, split
 
 log = logging.getLogger(__name__)
-GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
-DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
 
@@ -47,13 +45,10 @@ class Visitor:
         self.spider = spider
         self.settings = settings
         self.gate = gate
-        self.seen = Seen()
-        self._outside = Seen()  # URLs out of scope, so that each is judged once
-        self._fingerprints = Fingerprints(key)
+        self.linker = Linker(settings, gate, key, finds_sitemaps=spider.sitemaps is True)
         self._identity = Identity(settings)
         self._clock = clock
         self._breadcrumb = breadcrumb
-        self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
     # -- before the fetch
@@ -133,8 +128,10 @@ class Visitor:
         visit.canonical = self._canonical(page, response)
         if visit.canonical and self._is_elsewhere(page.request, reply.status, visit.canonical):
             visit.reason = f"canonical: {visit.canonical}"
-            visit.links = [self.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
+            visit.links = [self.linker.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
             return visit
+        if reply.status < 300:
+            visit.content = digest(reply.body)
         return await self.handled(visit, response, door)
 
     def _canonical(self, page: Page, response: Response) -> str | None:
@@ -165,7 +162,17 @@ class Visitor:
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
             return self.broken(visit, response.requested.handler, error)
+        if self._has_shape(visit):
+            leads, has_items = self.linker.unknown(visit.links), bool(visit.items)
+            visit.shape = self.linker.shapes.note(
+                visit.page.request.url, visit.content, body=response.body, has_items=has_items, leads=leads
+            )
         return visit
+
+    def _has_shape(self, visit: Visit) -> bool:
+        """Whether a page is one of those that are counted by the shapes of their URLs."""
+        request = visit.page.request
+        return bool(visit.content) and not request.identity and request.data is None
 
     def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
         """The Visit of a page at which the spider's method of that name failed."""
@@ -208,7 +215,7 @@ class Visitor:
             return await self.failed(page, token, error)
         is_seed = request.depth == 0 and request.kind == "page"
         if is_seed:
-            self.let_in(target.url, moved=True)
+            self.linker.let_in(target.url, moved=True)
         refusal = None if request.kind != "page" or request.anywhere else self.gate.refusal(target.url)
         if refusal:
             visit.state, visit.reason = State.SKIPPED, f"{refusal}: redirected to {target.url}"
@@ -217,7 +224,9 @@ class Visitor:
             target = separate(target, f"{request.identity} {request.url}")
         visit.reason = f"redirected: {target.url}"
         parent = visit.page.seq
-        visit.links = self.seed_links(target, parent=parent) if is_seed else [self.link(target, parent=parent)]
+        visit.links = (
+            self.linker.seed_links(target, parent=parent) if is_seed else [self.linker.link(target, parent=parent)]
+        )
         return visit
 
     def _leads_to_itself(self, target: Request) -> bool:
@@ -230,28 +239,6 @@ class Visitor:
         """The seconds that an answer asks to wait."""
         return retry_after(header(reply, "Retry-After"), self._clock())
 
-    # -- robots.txt
-
-    def robots_link(self, origin: str, known_at: float) -> Link:
-        """The page that must be fetched before any other of a host; once for each time that the last one ran out."""
-        url, key = origin + "/robots.txt", f"robots {known_at:.0f}"
-        return self.link(Request(url, kind="robots", key=key, priority=ROBOTS_PRIORITY))
-
-    def robots_hop(self, page: Page, target: Request) -> Link:
-        """Where a robots.txt was moved to; its verdict is for the host that was asked first."""
-        asked = page.request.data if isinstance(page.request.data, str) else split(page.request.url)[0]
-        return self.link(replace(target, data=asked, key=f"{page.request.key} of {asked}", priority=ROBOTS_PRIORITY))
-
-    # -- seeds
-
-    def seed_links(self, request: Request, *, parent: int | None = None) -> list[Link]:
-        """A seed on its way into the journal, and with it whatever sitemaps its host has, if the spider wants them."""
-        seed = self.link(request, seed=True, parent=parent)
-        if self.spider.sitemaps is not True:
-            return [seed]
-        key, url = f"sitemaps of {seed.origin}", seed.origin + "/sitemap.xml"
-        return [seed, self.link(Request(url, kind="sitemap", key=key, data=GUESSED, priority=SITEMAP_PRIORITY))]
-
     # -- what handlers yield
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
@@ -259,15 +246,16 @@ class Visitor:
         at_work = AtWork(self._breadcrumb, visit.page.seq)
         token = page_at_work.set(at_work)
         try:
-            drained_all = self._drained(visit.page, name, called, door)
+            drained_all = self._drained(visit, name, called, door)
             visit.items, visit.links, visit.cuts = await Stepped(drained_all, at_work)
         finally:
             page_at_work.reset(token)
 
     async def _drained(
-        self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
+        self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link], dict[str, Cut]]:
-        limit, began = self.settings.handler_timeout, time.perf_counter()
+        page, limit, began = visit.page, self.settings.handler_timeout, time.perf_counter()
+        ended = self.linker.shapes.ended(page.request.url, visit.content) if self._has_shape(visit) else None
         yielded = await drained(called, door, limit)
         if door is None or door.deadline is None:
             warn_if_slow(name, page.request.url, began)
@@ -276,9 +264,14 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                links += self._followed(one, page, cuts)
+                if one.template.handler not in self._methods or one.template.failed:
+                    self.check(replace(one.template, url="http://any/"))
+                followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
+                links += self.linker.followed(followed, page, cuts)
             elif isinstance(one, Request):
-                links += self._asked(one, page, cuts)
+                self.check(one)
+                if ended is None or not self.linker.is_left_out(one, page, ended, cuts):
+                    links += self.linker.asked(one, page, cuts)
             elif (kept := await self._refined(one)) is not None:
                 items.append(encode(kept))
         return items, links, cuts
@@ -290,90 +283,6 @@ class Visitor:
         refining = refined(item, pipeline)
         (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
         return kept.item if isinstance(kept, _Kept) else None
-
-    def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
-        """Links of a page in bulk: one template, many URLs, nearly all of them known."""
-        template = requests.template
-        if template.handler not in self._methods or template.failed:
-            self.check(replace(template, url="http://any/"))
-        depth = page.request.depth + 1
-        plain = not template.identity
-        rest = packed(template)
-        urls = self.seen.unseen(requests.urls, depth) if plain else requests.urls
-        for url in urls if template.anywhere else self._outside.unseen(urls, 0):
-            refusal = None if template.anywhere else self.gate.refusal(url)
-            if refusal is None:
-                origin, path = split(url)
-                known_as, fingerprint = None, 0
-                if template.key is None and "?" not in path and ";" not in path:  # nearly all
-                    fingerprint = self._fingerprints.of(path, template.identity)
-                else:
-                    known_as, fingerprint = self._named(origin, path, template)
-                yield Link(
-                    origin, fingerprint, path, depth, template.priority, rest, parent=page.seq, plain=plain,
-                    known_as=known_as,
-                )  # fmt: skip
-            else:
-                self._outside.add(url, 0)
-                self.cut(url, refusal, cuts)
-
-    def _named(self, origin: str, path: str, request: Request) -> tuple[str | None, int]:
-        """What a request's page is known as, where that is not its path, and its fingerprint."""
-        if request.key is not None:
-            return None, self._fingerprints.of("", request.identity)
-        known_as = self._identity.known_as(origin, path) if request.kind == "page" else None
-        return known_as, self._fingerprints.of(known_as or path, request.identity)
-
-    def cut(self, url: str, refusal: str, cuts: dict[str, Cut]) -> None:
-        """Count a link that looks like a trap's, and say so once for a host."""
-        if refusal not in SETTING_OF:
-            return
-        cuts[refusal] = Cut(cuts[refusal].links + 1 if refusal in cuts else 1, url)
-        if (where := f"{refusal} on {split(url)[0]}") not in self._warned:
-            self._warned.add(where)
-            log.warning("links like %s are left out (%s): %s would let them in", url, refusal, SETTING_OF[refusal])
-
-    def _asked(self, request: Request, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
-        self.check(request)
-        request = replace(request, depth=page.request.depth + 1)
-        refusal = None if request.anywhere or request.kind != "page" else self.gate.refusal(request.url)
-        if refusal is None:
-            yield self.link(request, parent=page.seq)
-        elif refusal in SETTING_OF:
-            self.cut(request.url, refusal, cuts)
-        elif split(request.url)[0] not in self._warned:
-            self._warned.add(split(request.url)[0])
-            log.warning(
-                "%s is out of scope (%s): widen the spider's scope, or pass anywhere=True", request.url, refusal
-            )
-
-    def let_in(self, url: str, *, moved: bool = False) -> None:
-        """Make a seed part of the scope; links that were refused before may come again."""
-        if self.gate.let_in(url, moved=moved):
-            self._outside = Seen()
-
-    def learn_seeds(self, seeds: Seeds) -> None:
-        """Seeds that other engines have found."""
-        for origin in seeds.hosts:
-            self.let_in(origin + "/")
-        for folder in seeds.folders:
-            self.let_in(folder, moved=True)
-
-    def link(self, request: Request, *, seed: bool = False, parent: int | None = None) -> Link:
-        """A request on its way into the journal."""
-        if request.kind == "download":
-            request = replace(request, priority=request.priority - DOWNLOAD_PRIORITY)
-        origin, path = split(request.url)
-        known_as, fingerprint = self._named(origin, path, request)
-        rest = packed(request)
-        plain = not request.identity
-        return Link(origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as)
-
-    def remember(self, links: Sequence[Link]) -> None:
-        """Links that are in the journal now."""
-        for link in links:
-            if link.plain:
-                self.seen.add(link.origin + link.path, link.depth)
 
 
 def header(reply: Reply, name: str) -> str:

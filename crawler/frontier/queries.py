@@ -88,7 +88,10 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
       SELECT seq, path, rank, attempts, deferrals, parent, request, deaths FROM pages
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
-    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit))
+    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit,
+  CASE WHEN a.value->>1 THEN json((
+    SELECT json_group_array(json_array(path, content, pages, barren, reason)) FROM (
+      SELECT * FROM shapes WHERE run = :run AND host = h.id ORDER BY pages DESC LIMIT 1000))) END))
 FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts
@@ -97,7 +100,8 @@ WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
 END_PAGES = """
 UPDATE pages SET state = e.value->>1, reason = e.value->>2, status = e.value->>3, size = e.value->>4,
   ended_at = e.value->>5, first_at = coalesce(first_at, e.value->>5), due_at = e.value->>6,
-  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0, canonical = e.value->>9
+  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0, canonical = e.value->>9,
+  content = CASE e.value->>1 WHEN 1 THEN unhex(e.value->>10) ELSE content END
 FROM jsonb_each(?) AS e WHERE seq = e.value->>0 AND state = 0"""
 TALLY = """
 INSERT INTO tallies SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?) WHERE true
@@ -118,6 +122,9 @@ SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"
 INSERT_CUTS = """
 INSERT INTO cuts SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?) WHERE true
 ON CONFLICT DO UPDATE SET links = links + excluded.links"""
+SET_SHAPES = """
+INSERT OR REPLACE INTO shapes
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?)"""
 HOST_FACTS = """
 UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay),
   circuit = coalesce(e.value->>3, circuit)

@@ -7,7 +7,8 @@ from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
 
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
-LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str]
+ShapeRow: TypeAlias = tuple[str, str, int, int, str]
+LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str, list[ShapeRow] | None]
 
 
 def of_link(link: Link, host: int, run: int) -> list[object]:
@@ -19,7 +20,7 @@ def of_link(link: Link, host: int, run: int) -> list[object]:
 def of_ending(visit: Visit) -> tuple[object, ...]:
     """What a visit changes in its page."""
     facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical)
+    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical, visit.content.hex() or None)
 
 
 def page(host: int, origin: str, row: PageRow) -> Page:

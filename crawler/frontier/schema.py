@@ -47,7 +47,7 @@ CREATE TABLE pages(
   run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, deferrals INTEGER NOT NULL DEFAULT 0, parent INTEGER, request TEXT,
   reason TEXT, status INTEGER, size INTEGER, first_at REAL, ended_at REAL, deaths INTEGER NOT NULL DEFAULT 0,
-  known_as TEXT, canonical TEXT, leads_to INTEGER,
+  known_as TEXT, canonical TEXT, leads_to INTEGER, content BLOB,
   depth INTEGER GENERATED ALWAYS AS (rank & 4294967295) VIRTUAL) STRICT;
 CREATE UNIQUE INDEX pages_fingerprint ON pages(host, fingerprint);
 CREATE INDEX pages_pending ON pages(host, rank) WHERE state = 0;
@@ -67,6 +67,9 @@ CREATE TABLE files(
 CREATE TABLE cuts(
   run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
   PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
+CREATE TABLE shapes(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
+  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, page INTEGER, kind TEXT NOT NULL,
   detail TEXT NOT NULL) STRICT;
@@ -79,6 +82,7 @@ CREATE VIEW urls AS
 
 OF_A_JOB = (
     "job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "sessions", "files", "events", "cuts",
+    "shapes",
 )  # fmt: skip
 
 MIGRATIONS = {  # from a version to the one that follows
@@ -98,9 +102,13 @@ ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pages ADD COLUMN known_as TEXT;
 ALTER TABLE pages ADD COLUMN canonical TEXT;
 ALTER TABLE pages ADD COLUMN leads_to INTEGER;
+ALTER TABLE pages ADD COLUMN content BLOB;
 CREATE TABLE cuts(
   run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
   PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
+CREATE TABLE shapes(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
+  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
 ALTER TABLE items ADD COLUMN crc INTEGER;
 ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET item_bytes = (

@@ -43,6 +43,7 @@ from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
+from crawler.shapes import Shape
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -175,7 +176,7 @@ class SqliteFrontier:
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in ("items", "events", "sinks", "files", "invocations", "cuts") if ended else ():
+        for table in ("items", "events", "sinks", "files", "invocations", "cuts", "shapes") if ended else ():
             forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
@@ -284,15 +285,17 @@ class SqliteFrontier:
     def _leases(
         self, hosts: list[tuple[int, int]], limit: int, now: float, held: Mapping[int, tuple[Sequence[int], int]]
     ) -> Iterator[Lease]:
-        bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
+        listed, engine = _encode(hosts).decode(), self._engines.id
+        bindings = {"asked": listed, "limit": limit, "engine": engine, "now": now, "run": self._run}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots, circuit = cast("rows.LeasedRow", tuple(row))
+            host, origin, token, ready_at, found, robots, circuit, shapes = cast("rows.LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
             pages = [rows.page(host, origin, page) for page in wanted[:more]]
             complete = len(found) < limit and len(wanted) <= more
-            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit)
+            known_shapes = [Shape(*shape) for shape in shapes or ()]
+            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit, known_shapes)
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
@@ -338,6 +341,8 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_EVENTS, list(rows.of_events(run, visits)))
         cuts = [(run, v.page.host, why, cut.links, cut.example) for v in visits for why, cut in v.cuts.items()]
         self._journal.rows(queries.INSERT_CUTS, cuts)
+        shapes = [(run, v.page.host, *msgspec.structs.astuple(v.shape)) for v in visits if v.shape]
+        self._journal.rows(queries.SET_SHAPES, shapes)
         self._journal.rows(queries.HOST_FACTS, list(rows.of_hosts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
