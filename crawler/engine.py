@@ -45,7 +45,7 @@ class Engine:
         self.workbench: Workbench[Ticket] = Workbench()
         self.feeder = Feeder(
             frontier, self.workbench, self.settings, clock, visitor.linker.robots_link, visitor.linker.learn_seeds,
-            visitor.linker.shapes, budget,
+            visitor.learn, budget,
         )  # fmt: skip
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
         self.committer = Committer(frontier, self.workbench, visitor, budget, clock, self.expect)

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from crawler.cookies import Cookie
+from crawler.likeness import Likeness
 from crawler.shapes import Shape
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ class Lease(Struct):
     robots: "RobotsRecord | None" = None
     circuit: str = ""
     shapes: Sequence[Shape] = ()
+    likenesses: Sequence[Likeness] = ()
 
 
 class RobotsRecord(Struct, frozen=True):
@@ -252,6 +254,7 @@ class Visit(Struct):
     canonical: str | None = None
     content: bytes = b""
     shape: Shape | None = None
+    likeness: Likeness | None = None
     cuts: Mapping[str, Cut] = {}
 
     @property

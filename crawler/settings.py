@@ -120,6 +120,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     canonical_identity: Annotated[
         bool, Meta(description="a page that names another URL as its canonical one is not handled: that one is")
     ] = False
+    near_duplicates: Annotated[
+        Annotated[float, Meta(ge=0.7, le=1)] | None,
+        Meta(description="a page that is so much like one before it, in its words, is not handled (0.7 to 1)"),
+    ] = None
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []

@@ -17,8 +17,9 @@ from crawler.frontier import Breadcrumb
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode, refined
+from crawler.likeness import Likenesses
 from crawler.linker import Linker
-from crawler.models import Cut, Item, Link, Page, Request, State, Visit
+from crawler.models import Cut, Item, Lease, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
@@ -47,9 +48,16 @@ class Visitor:
         self.gate = gate
         self.linker = Linker(settings, gate, key, finds_sitemaps=spider.sitemaps is True)
         self._identity = Identity(settings)
+        self._likenesses = Likenesses(settings.near_duplicates) if settings.near_duplicates else None
         self._clock = clock
         self._breadcrumb = breadcrumb
         self._methods: set[str] = set()  # names of handlers that are there
+
+    def learn(self, lease: Lease) -> None:
+        """Take up what the journal has of a host's pages."""
+        self.linker.shapes.learn(lease.origin, lease.shapes)
+        if self._likenesses is not None:
+            self._likenesses.learn(lease.likenesses)
 
     # -- before the fetch
 
@@ -132,7 +140,22 @@ class Visitor:
             return visit
         if reply.status < 300:
             visit.content = digest(reply.body)
+            if self._likenesses is not None and self._is_plain(visit) and self._is_like_another(visit, response):
+                return visit
         return await self.handled(visit, response, door)
+
+    def _is_like_another(self, visit: Visit, response: Response) -> bool:
+        """Whether a page is told as another in nearly the same words, so that it is not handled."""
+        assert self._likenesses is not None
+        if not response.is_html:
+            return False
+        with AtWork(self._breadcrumb, visit.page.seq):
+            text = response.text("body", default="")
+        visit.likeness = self._likenesses.of(visit.page.seq, visit.page.request.url, text)
+        other = None if visit.likeness is None else self._likenesses.find(visit.likeness)
+        if other is not None:
+            visit.reason, visit.likeness = f"near-duplicate: {other}", None
+        return other is not None
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
@@ -162,15 +185,17 @@ class Visitor:
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
             return self.broken(visit, response.requested.handler, error)
-        if self._has_shape(visit):
+        if self._likenesses is not None and visit.likeness is not None:
+            self._likenesses.learn([visit.likeness])
+        if self._is_plain(visit):
             leads, has_items = self.linker.unknown(visit.links), bool(visit.items)
             visit.shape = self.linker.shapes.note(
                 visit.page.request.url, visit.content, body=response.body, has_items=has_items, leads=leads
             )
         return visit
 
-    def _has_shape(self, visit: Visit) -> bool:
-        """Whether a page is one of those that are counted by the shapes of their URLs."""
+    def _is_plain(self, visit: Visit) -> bool:
+        """Whether nothing but its URL tells a page from others."""
         request = visit.page.request
         return bool(visit.content) and not request.identity and request.data is None
 
@@ -255,7 +280,7 @@ class Visitor:
         self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link], dict[str, Cut]]:
         page, limit, began = visit.page, self.settings.handler_timeout, time.perf_counter()
-        ended = self.linker.shapes.ended(page.request.url, visit.content) if self._has_shape(visit) else None
+        ended = self.linker.shapes.ended(page.request.url, visit.content) if self._is_plain(visit) else None
         yielded = await drained(called, door, limit)
         if door is None or door.deadline is None:
             warn_if_slow(name, page.request.url, began)

@@ -91,7 +91,11 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
     THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit,
   CASE WHEN a.value->>1 THEN json((
     SELECT json_group_array(json_array(path, content, pages, barren, reason)) FROM (
-      SELECT * FROM shapes WHERE run = :run AND host = h.id ORDER BY pages DESC LIMIT 1000))) END))
+      SELECT * FROM shapes WHERE run = :run AND host = h.id ORDER BY pages DESC LIMIT 1000))) END,
+  CASE WHEN a.value->>1 THEN json((
+    SELECT json_group_array(json_array(page, url, signature)) FROM (
+      SELECT page, h.origin || path AS url, signature FROM likenesses JOIN pages ON seq = page
+      WHERE likenesses.host = h.id AND likenesses.run = :run ORDER BY page DESC LIMIT 2000))) END))
 FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts
@@ -125,6 +129,8 @@ ON CONFLICT DO UPDATE SET links = links + excluded.links"""
 SET_SHAPES = """
 INSERT OR REPLACE INTO shapes
 SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?)"""
+SET_LIKENESSES = """
+INSERT OR REPLACE INTO likenesses SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?)"""
 HOST_FACTS = """
 UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay),
   circuit = coalesce(e.value->>3, circuit)

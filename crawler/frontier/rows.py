@@ -8,7 +8,10 @@ from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
 ShapeRow: TypeAlias = tuple[str, str, int, int, str]
-LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str, list[ShapeRow] | None]
+LikenessRow: TypeAlias = tuple[int, str, str]
+LeasedRow: TypeAlias = tuple[
+    int, str, int, float, list[PageRow], RobotsRow | None, str, list[ShapeRow] | None, list[LikenessRow] | None
+]
 
 
 def of_link(link: Link, host: int, run: int) -> list[object]:

@@ -70,6 +70,9 @@ CREATE TABLE cuts(
 CREATE TABLE shapes(
   run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
   barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
+CREATE TABLE likenesses(
+  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
+  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, page INTEGER, kind TEXT NOT NULL,
   detail TEXT NOT NULL) STRICT;
@@ -82,8 +85,10 @@ CREATE VIEW urls AS
 
 OF_A_JOB = (
     "job", "runs", "invocations", "tallies", "hosts", "pages", "items", "sinks", "sessions", "files", "events", "cuts",
-    "shapes",
+    "shapes", "likenesses",
 )  # fmt: skip
+
+OF_A_RUN = ("items", "events", "sinks", "files", "invocations", "cuts", "shapes", "likenesses")
 
 MIGRATIONS = {  # from a version to the one that follows
     1: """
@@ -109,6 +114,9 @@ CREATE TABLE cuts(
 CREATE TABLE shapes(
   run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
   barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
+CREATE TABLE likenesses(
+  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
+  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
 ALTER TABLE items ADD COLUMN crc INTEGER;
 ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET item_bytes = (

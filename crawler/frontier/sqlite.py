@@ -42,6 +42,7 @@ from crawler.frontier.liveness import EngineLock
 from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
+from crawler.likeness import Likeness
 from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
 from crawler.shapes import Shape
 
@@ -176,8 +177,10 @@ class SqliteFrontier:
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in ("items", "events", "sinks", "files", "invocations", "cuts", "shapes") if ended else ():
-            forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
+        for table in (
+            ("items", "events", "sinks", "files", "invocations", "cuts", "shapes", "likenesses") if ended else ()
+        ):
+            forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names are our own
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
     def _is_over(self) -> bool:
@@ -288,14 +291,16 @@ class SqliteFrontier:
         listed, engine = _encode(hosts).decode(), self._engines.id
         bindings = {"asked": listed, "limit": limit, "engine": engine, "now": now, "run": self._run}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots, circuit, shapes = cast("rows.LeasedRow", tuple(row))
+            host, origin, token, ready_at, found, robots, circuit, shapes, alike = cast("rows.LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
             pages = [rows.page(host, origin, page) for page in wanted[:more]]
             complete = len(found) < limit and len(wanted) <= more
-            known_shapes = [Shape(*shape) for shape in shapes or ()]
-            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit, known_shapes)
+            yield Lease(
+                host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit,
+                [Shape(*shape) for shape in shapes or ()], [Likeness(*likeness) for likeness in alike or ()],
+            )  # fmt: skip
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
@@ -343,6 +348,10 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_CUTS, cuts)
         shapes = [(run, v.page.host, *msgspec.structs.astuple(v.shape)) for v in visits if v.shape]
         self._journal.rows(queries.SET_SHAPES, shapes)
+        likenesses = [
+            (v.page.host, v.page.seq, run, v.likeness.signature) for v in visits if v.likeness and v.state == State.DONE
+        ]
+        self._journal.rows(queries.SET_LIKENESSES, likenesses)
         self._journal.rows(queries.HOST_FACTS, list(rows.of_hosts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
