@@ -8,11 +8,11 @@ The floors, from the ground; a file imports from its own floor or from below:
                  circuit windows tempo directives asked shapes
                  likeness
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
-                 session spider items
+                 session wraps spider items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns                 one page's journey
-                 asking door downloads discovery visits linker
-                 handling logins export stats progress pressure machine
+                 asking hops door wrapping downloads discovery
+                 visits linker handling logins export stats progress pressure machine
                  job processes
     4 doors      cli demo testing simulation                             how people come in
 """

@@ -41,6 +41,7 @@ from crawler.scope import Scope
 from crawler.session import Session
 from crawler.sitemaps import since
 from crawler.urls import canonical
+from crawler.wraps import Wrap
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
@@ -86,6 +87,8 @@ class Spider:
     """What each item is taken through before it is stored, in order: see `items.refined`."""
     headers: Mapping[str, str] = {}
     """Headers of every request."""
+    wrap: Sequence[Wrap] = ()
+    """What is put around each fetch of a page, the first outermost: ``async def wrapped(request, fetch)``."""
     sitemaps: bool | Sequence[str] = False
     """URLs of sitemaps and feeds; True: those that the robots.txt of the seeds' hosts name, or else /sitemap.xml."""
     sitemap_since: str = ""
@@ -270,6 +273,11 @@ _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("sitemaps", _are_sitemaps, "True, or a list of absolute http or https URLs"),
     ("sitemap_since", _is_date, "a date such as 2024-05-17, or how long ago, such as 7d"),
     ("sitemap_to", lambda to: isinstance(to, Mapping), "a dict of names of handlers by patterns for URLs"),
+    (
+        "wrap",
+        lambda wraps: _is_list(wraps) and all(map(callable, wraps)),
+        "a list of async functions of request and fetch",
+    ),
     ("pipeline", lambda steps: _is_list(steps) and all(map(callable, steps)), "a list of functions from item to item"),
 )
 

@@ -9,12 +9,22 @@ from msgspec.structs import replace
 from crawler.asking import Asker, changed_cookies
 from crawler.cookies import Cookie
 from crawler.discovery import listed, sitemap, unread
-from crawler.door import Door, unreachable
+from crawler.door import Door
 from crawler.downloads import download
-from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
+from crawler.errors import (
+    FetchError,
+    HandlerError,
+    HttpError,
+    ResponseTooLarge,
+    SpiderError,
+    StoreError,
+    StoreUnavailable,
+    escaped,
+)
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow, failure_of, trace_of
+from crawler.hops import unreachable
 from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
@@ -22,6 +32,7 @@ from crawler.redirects import hop
 from crawler.response import Response
 from crawler.urls import canonical, split
 from crawler.visits import header
+from crawler.wrapping import asked
 
 log = logging.getLogger(__name__)
 ROBOTS_HOPS = 5  # RFC 9309 section 2.3.1.2
@@ -81,7 +92,11 @@ class Turns:
 
     async def _page(self, lane: HostLane, page: Page) -> Visit:
         version, request, door = self._logins.version, page.request, Door(self._asker)
-        reply = await self._asker.ask(lane, request)
+        try:
+            reply = await asked(self._asker, lane, page, door)
+        except SpiderError as error:
+            visit = Visit(page, lane.token, State.FAILED, "", 0, 0, self._engine.clock.epoch())
+            return self._visitor.broken(visit, "wrap", error)
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
         )

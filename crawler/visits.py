@@ -91,6 +91,10 @@ class Visitor:
 
         return wanted
 
+    def at_work(self, page: Page) -> AtWork:
+        """Within it the code that runs is known to be a page's, should the process die of it."""
+        return AtWork(self._breadcrumb, page.seq)
+
     # -- after the fetch
 
     def skipped(self, page: Page, token: int, reason: str) -> Visit:
@@ -149,7 +153,7 @@ class Visitor:
         assert self._likenesses is not None
         if not response.is_html:
             return False
-        with AtWork(self._breadcrumb, visit.page.seq):
+        with self.at_work(visit.page):
             text = response.text("body", default="")
         visit.likeness = self._likenesses.of(visit.page.seq, visit.page.request.url, text)
         other = None if visit.likeness is None else self._likenesses.find(visit.likeness)
@@ -159,7 +163,7 @@ class Visitor:
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
-        with AtWork(self._breadcrumb, page.seq):  # it may have to be parsed for that
+        with self.at_work(page):  # it may have to be parsed for that
             named = response.canonical
         return None if named == page.request.url else named
 
@@ -268,7 +272,7 @@ class Visitor:
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
         """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
-        at_work = AtWork(self._breadcrumb, visit.page.seq)
+        at_work = self.at_work(visit.page)
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit, name, called, door)

@@ -15,7 +15,7 @@ from typing import Any, Self, TypeAlias
 import aiohttp
 from aiohttp.connector import Connection
 from msgspec import Struct
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from crawler.decoding import Decoder
@@ -52,6 +52,11 @@ class Reply(Struct):
     size: int = 0
     cut: bool = False
     waited: float = 0.0
+
+
+def made(url: str, status: int, headers: Mapping[str, str], body: bytes, size: int) -> Reply:
+    """A reply that is not the wire's own."""
+    return Reply(url, status, CIMultiDictProxy(CIMultiDict(headers)), body, size)
 
 
 Stream: TypeAlias = tuple[int, CIMultiDictProxy[str], AsyncIterator[bytes]]
