@@ -28,7 +28,7 @@ current_page: ContextVar[Page | None] = ContextVar("current_page", default=None)
 HEARTBEAT, LEASE_TIME = 0.5, 30.0
 LAST_WORDS = 10.0  # what is in flight when the crawl is stopped has this long
 LONGEST_REST = 3600.0  # nothing to ask for longer than this: the run is parked
-SHORTEST_REST = 0.05  # an engine without work looks again after it, and then ever later, up to a second
+SHORTEST_REST = 0.05  # an engine without work looks again after it, and then a little later
 
 Turn = tuple[HostLane, Page]
 Visiting = Callable[[HostLane, Page], Awaitable[Visit]]
@@ -113,7 +113,7 @@ class Engine:
                 rests = 0
                 await self._wait(1.0)
             else:
-                await self._rest(min(1.0, SHORTEST_REST * 2 ** min(rests, 5)))
+                await self._rest(SHORTEST_REST * 2 ** min(rests, 2))
                 rests += 1
 
     async def _rest(self, longest: float) -> None:
