@@ -190,7 +190,6 @@ def test_two_processes(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path)
             times.append(together.seconds / apart.seconds)
     assert sorted(costs)[1] <= 1.15, costs
     assert sorted(times)[1] <= 1.15, times
-    print(costs, times)
 
 
 class Broadly(NamedTuple):
