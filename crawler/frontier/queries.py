@@ -73,11 +73,12 @@ SEEDS_VERSION = "SELECT value FROM job WHERE key = 'seeds'"
 SEED_FOLDER = "UPDATE hosts SET seed = seed || ?2 WHERE id = ?1 AND NOT instr(seed, ?2)"
 
 FREE_HOSTS = """
-SELECT json_group_array(id) FROM (
-  SELECT id FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?1 + ?2 AND due_at <= ?1
+SELECT json_group_array(json_array(id, delay)) FROM (
+  SELECT id, delay FROM hosts
+  WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?1 + ?2 AND due_at <= ?1
   ORDER BY max(ready_at, due_at) LIMIT ?3)"""
 NAMED_HOSTS = """
-SELECT json_group_array(id) FROM hosts
+SELECT json_group_array(json_array(id, delay)) FROM hosts
 WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at <= ?"""
 TAKE = """
 UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
