@@ -159,7 +159,7 @@ class Turns:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
-        self._visitor.let_in(url)
+        self._visitor.let_in(url, written=True)
         return self._visitor.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
