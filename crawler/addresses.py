@@ -89,10 +89,10 @@ class AddressPolicy:
         if self._is_named(host, name, found):
             return None
         if host in self._seeds:
-            return self._refusal_of_seed(host, name, found)
+            return None if self._is_given(name, found) else self._refusal_of_seed(host, name, found)
         if port in BAD_PORTS:
             return f"port {port} is not one of the web's; {_HINT}"
-        return None if is_public(found) else f"its address is not a public one; {_HINT}"
+        return None if is_public(found) or self._is_given(name, found) else f"its address is not a public one; {_HINT}"
 
     def refusal_unresolved(self, url: str, port: int) -> str | None:
         """The same where only the name is known, since a proxy looks it up: addresses as such, ``localhost``, ports."""
@@ -110,8 +110,10 @@ class AddressPolicy:
         inner = embedded(address) or address
         if any(one in network for network in self._networks for one in (address, inner)):
             return True
-        pinned = next((given for pattern, given in self._resolved if fnmatchcase(name, pattern)), None)
-        return pinned == address or self._matches(host, name)
+        return self._matches(host, name)
+
+    def _is_given(self, name: str, address: Address) -> bool:
+        return address == next((given for pattern, given in self._resolved if fnmatchcase(name, pattern)), None)
 
     def _matches(self, host: str, name: str) -> bool:
         return any(fnmatchcase(name, pattern) or fnmatchcase(host, pattern) for pattern in self._names)

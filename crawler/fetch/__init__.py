@@ -28,10 +28,9 @@ from crawler.errors import (
     ConnectTimeout,
     DnsError,
     FetchError,
-    ProtocolError,
     ProxyError,
 )
-from crawler.fetch.body import Chunks, check_declared, check_size
+from crawler.fetch.body import Chunks, check_declared, check_framing, check_size
 from crawler.fetch.deadlines import Deadlines, Flight, limits_of
 from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
@@ -75,11 +74,11 @@ class _FromPool(Exception):
 
 
 class _Request(aiohttp.ClientRequest):
-    """Asks its flight before it writes anything."""
+    """Asks its flight before it writes anything; what came unasked bars a connection (RFC 9112 section 6.3)."""
 
     def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         flight = _flight.get()
-        if flight.must_be_new and not flight.is_new:
+        if not flight.is_new and (flight.must_be_new or conn.protocol is None or conn.protocol.should_close):
             raise _FromPool
         flight.depart()  # aiohttp closes the connection if this raises
         return super().send(conn)
@@ -192,7 +191,7 @@ class Fetcher:
         flight = Flight(self._deadlines, request.url, before_send, math.inf)
         response = await self._ask(flight, request, {"Accept-Encoding": "identity", **(headers or {})})
         try:
-            _refuse_switch(response)
+            check_framing(response)
             check_declared(response, self._settings.max_file_bytes)
             source = response.content.iter_chunked(chunk_size)
             chunks = Chunks(flight, response, source, self._on_bytes, self._settings.max_file_bytes)
@@ -272,7 +271,7 @@ class Fetcher:
         wants: Callable[[int, str], bool],
         enough: int | None,
     ) -> Reply:
-        _refuse_switch(response)
+        check_framing(response)
         status, headers, content = response.status, response.headers, response.content
         media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if 300 <= status < 400 or not wants(status, media_type):
@@ -283,7 +282,7 @@ class Fetcher:
         if content.at_eof():
             return Reply(flight.url, status, headers)
         encoding = ", ".join(headers.getall("Content-Encoding", ()))
-        decoder = Decoder(encoding, cap=self._settings.max_body_bytes) if encoding else None
+        decoder = Decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
         if enough is None:
             check_declared(response, self._settings.max_body_bytes)
         if not content.is_eof():
@@ -324,11 +323,6 @@ class Fetcher:
         reserved = await self._memory.reserve(size)
         flight.extend(self._deadlines.loop.time() - began)
         return reserved
-
-
-def _refuse_switch(response: aiohttp.ClientResponse) -> None:
-    if response.status == 101:
-        raise ProtocolError("101 Switching Protocols, though no upgrade was asked for")
 
 
 def _nothing(size: int) -> None:
