@@ -1,6 +1,7 @@
 """Says what it is told to, whether that is HTTP or not."""
 
 import asyncio
+import json
 import socket
 import struct
 from collections import Counter
@@ -74,7 +75,7 @@ def sends(ends: str, *pieces: Piece, tries: int | None = 1) -> Row:
 class Server:
     """One port for all hosts. ``asked`` counts requests by host and path, ``heads`` keeps those of `remember`."""
 
-    def __init__(self, rows: Mapping[str, Row], index: bytes = b"") -> None:
+    def __init__(self, rows: Mapping[str, Row], index: Callable[[int], bytes]) -> None:
         self.rows = rows
         self.index = index
         self.port = 0
@@ -126,10 +127,15 @@ class Server:
             await _say(piece, writer)
         return False
 
+    def _own(self, path: str) -> bytes:
+        if path == "/asked":
+            return json.dumps([[host, path, times] for (host, path), times in self.asked.items()]).encode()
+        return self.index(self.port) if path == "/" else b""
+
     def _pieces(self, asked: Asked) -> Iterable[Piece]:
         row = self.rows.get(asked.host.removesuffix(f".{DOMAIN}"))
         if row is None:
-            return [plain(self.index)] if asked.path == "/" else [plain(b"", start=b"HTTP/1.1 404 Not Found\r\n")]
+            return [plain(self._own(asked.path))]
         if asked.path != "/robots.txt":
             return row.answer(asked)
         return row.robots(asked) if row.robots else [plain(b"none", start=b"HTTP/1.1 404 Not Found\r\n")]
@@ -147,10 +153,10 @@ async def _say(piece: Piece, writer: asyncio.StreamWriter) -> None:
 
 
 @asynccontextmanager
-async def serving(rows: Mapping[str, Row], index: bytes = b"", port: int = 0) -> AsyncIterator[Server]:
+async def serving(rows: Mapping[str, Row], index: Callable[[int], bytes] = bytes) -> AsyncIterator[Server]:
     """The server, on a port of this machine alone."""
     server = Server(rows, index)
-    async with await asyncio.start_server(server.connected, "127.0.0.1", port, backlog=1024) as listening:
+    async with await asyncio.start_server(server.connected, "127.0.0.1", 0, backlog=1024) as listening:
         server.port = listening.sockets[0].getsockname()[1]
         try:
             yield server
