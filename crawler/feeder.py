@@ -20,6 +20,7 @@ HORIZON = 10.0  # a host that may not be asked within it is left to others
 MOST_HOSTS = 32_768  # in memory, some 2 KiB each
 STARTING = 3.0  # after it every engine of several has begun
 ROBOTS_WAIT = 20.0  # until a host is looked at again whose robots.txt lies on another one
+LONG_ROBOTS = 64 << 10  # bytes
 START = "start://seeds"  # the host of `start()`, which has neither robots.txt nor pace
 
 Ticket = asyncio.Future[None]
@@ -143,9 +144,15 @@ class Feeder:
             return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
         return verdict(record, self._settings.product_token)
 
-    def learn(self, origin: str, record: RobotsRecord) -> float:
-        """A host's robots.txt is known now; the delay (s) that it has from now on."""
-        robots = verdict(record, self._settings.product_token)
+    async def read(self, record: RobotsRecord) -> Robots | None:
+        """What a robots.txt allows; a long one is read by a thread, since it may take a tenth of a second."""
+        token = self._settings.product_token
+        if len(record.body) <= LONG_ROBOTS:
+            return verdict(record, token)
+        return await asyncio.to_thread(verdict, record, token)
+
+    def learn(self, origin: str, record: RobotsRecord, robots: Robots | None) -> float:
+        """A host's robots.txt is known now, and what it allows; the delay (s) that it has from now on."""
         chosen = pace(self._settings, origin, robots)
         if lane := self._workbench.by_origin.get(origin):
             lane.robots = robots

@@ -168,7 +168,7 @@ def fate(error: FetchError, page: Page, settings: Settings, now: float, circuit:
     if status in GONE:
         return Fate(State.GONE)
     rule = RETRIES.get(error.code)
-    permanent = getattr(error, "permanent", False) or (status is not None and status not in PASSING)
+    permanent = error.permanent or (status is not None and status not in PASSING)
     may_repeat = page.request.method in {"GET", "HEAD"} or page.request.retry
     if rule is None or permanent or not may_repeat:
         return Fate(State.FAILED, charged=True)
@@ -199,7 +199,7 @@ def robots_fate(error: FetchError, page: Page, now: float) -> Fate:
     """What becomes of a robots.txt that could not be had: its host waits for it, for twelve hours if it must."""
     unconnected = error.code in {"ConnectTimeout", "ConnectionReset", "DnsError", "TlsError"}
     tries, most = (page.attempts, ROBOTS_TRIES_UNCONNECTED) if unconnected else (page.deferrals, ROBOTS_TRIES)
-    if tries >= most or getattr(error, "permanent", False):
+    if tries >= most or error.permanent:
         return Fate(State.FAILED, charged=unconnected)
     wait = error.retry_after if error.retry_after is not None else back_off(tries, ROBOTS_LONGEST_WAIT)
     return Fate(State.PENDING, due_at=now + wait, charged=unconnected, host_ready_at=now + wait)

@@ -169,10 +169,11 @@ class SqliteFrontier:
         return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
 
     def _seeds(self) -> Seeds:
-        found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
-        folders = tuple(origin + folder for origin, listed in found for folder in listed.split("\n") if folder)
+        found = cast("list[tuple[str, str, int]]", self._journal.json(queries.SEED_HOSTS))
+        folders = tuple(origin + folder for origin, listed, _ in found for folder in listed.split("\n") if folder)
         self._seeds_version = self._journal.value(queries.SEEDS_VERSION)
-        return Seeds(tuple(origin for origin, _ in found), folders)
+        written = frozenset(origin for origin, _, is_written in found if is_written)
+        return Seeds(tuple(origin for origin, _, _ in found), folders, written)
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
@@ -237,6 +238,7 @@ class SqliteFrontier:
 
     def _sow(self, links: Sequence[Link], ids: Mapping[str, int]) -> None:
         changed = self._journal.rows(queries.SEED, {ids[link.origin] for link in links})
+        changed += self._journal.rows(queries.SEED_WRITTEN, {ids[link.origin] for link in links if link.written})
         for link in links:
             if link.moved_to:
                 changed += self._journal.change(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
