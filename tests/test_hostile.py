@@ -92,7 +92,7 @@ def test_what_is_good_is_kept(whole: dict[str, Any]) -> None:
 
 
 def test_what_it_costs(whole: dict[str, Any]) -> None:
-    """It takes less than two minutes and 300 MB; the event loop is hardly held up, by a page of 60,000 links longest."""
+    """It takes less than two minutes and 300 MB; the loop is hardly held up, by a page of 60,000 links longest."""
     assert whole["seconds"] < 120
     assert whole["memory"] < 300e6
     assert whole["blocked"] < 0.5
