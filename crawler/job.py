@@ -201,10 +201,9 @@ class Crawl:
         else:
             self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         journal = self.folder / "job.db" if self.is_kept else IN_MEMORY
-        power_safe = settings.durability == "power"
         self._frontier = SqliteFrontier(
-            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, power_safe=power_safe,
-            patience=settings.store_patience, supervisor=self._supervisor,
+            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, supervisor=self._supervisor,
+            power_safe=settings.durability == "power", patience=settings.store_patience,
         )  # fmt: skip
         self._stack.push_async_callback(self._frontier.close)
         self._stack.callback(self.spider.close)
@@ -272,6 +271,7 @@ class Crawl:
             pressure = Pressure(self.folder if self.is_kept else None, self.settings, self._engines)
             self._heed(pressure)
             asker = Asker(engine, fetcher, self.folder, self._run.number, pressure)
+            self._stack.callback(asker.parser.close)
             self._stats.downloads = asker.downloads
             for exporter in self._exporters:
                 group.create_task(exporter.follow())

@@ -17,7 +17,7 @@ from crawler.fetch import Reply
 from crawler.handling import AtWork, NotNow, failure_of, trace_of
 from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
-from crawler.parsing import is_large, parsed
+from crawler.parsing import is_large
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
 from crawler.redirects import hop
 from crawler.response import Response
@@ -89,7 +89,7 @@ class Turns:
         )
         if is_large(response):
             with AtWork(self._visitor.breadcrumb, page.seq):
-                await parsed(response, self._asker.parsing)
+                await self._asker.parser.parsed(response)
         try:
             is_out = self._logins.says_out(request, reply, response)
         except HandlerError as error:
