@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crawler import charset
+from crawler import charset, stages
 from crawler.directives import directives
 from crawler.errors import HandlerError, SelectorError, escaped
 from crawler.forms import Form, Value
@@ -145,7 +145,8 @@ class Response:
     def html(self) -> Tree:
         """The tree that all verbs read: selectolax's own. Whatever the body is, it is read as HTML."""
         if self._tree is None:
-            self._tree = parse(self.body, self.encoding)
+            with stages.work("parse"):
+                self._tree = parse(self.body, self.encoding)
         return self._tree
 
     @property
@@ -327,7 +328,8 @@ class Response:
 
     def _page_links(self) -> list[str]:
         if self._links is None:
-            self._links = self._resolved(hrefs(self.html)) if self.is_html else []
+            with stages.work("links"):
+                self._links = self._resolved(hrefs(self.html)) if self.is_html else []
         return self._links
 
     def _resolved(self, found: Sequence[str | None], base: str | None = None) -> list[str]:

@@ -10,11 +10,12 @@ from functools import partial
 
 from msgspec.structs import replace
 
+from crawler import stages
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode, refined
 from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
@@ -260,7 +261,7 @@ class Visitor:
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit.page, name, called, door)
-            visit.items, visit.links, visit.cuts = await Stepped(drained_all, at_work)
+            visit.items, visit.links, visit.cuts = await timed("handler", Stepped(drained_all, at_work))
         finally:
             page_at_work.reset(token)
 
@@ -276,7 +277,8 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                links += self._followed(one, page, cuts)
+                with stages.work("links"):
+                    links += self._followed(one, page, cuts)
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
             elif (kept := await self._refined(one)) is not None:
@@ -288,7 +290,7 @@ class Visitor:
         if not pipeline:
             return item
         refining = refined(item, pipeline)
-        (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
+        (kept,) = await timed("pipeline", drained(lambda: _one(refining), None, self.settings.handler_timeout))
         return kept.item if isinstance(kept, _Kept) else None
 
     def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:

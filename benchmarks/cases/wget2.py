@@ -13,8 +13,8 @@ from benchmarks.process import run as measured
 from benchmarks.results import Bars, Result, Target, say
 
 HOW = """`wget2 --recursive --no-parent` with sixteen threads saves the JDK's manual as files; ours is the job of
-`manuals`. The pages are the same, but that wget2 now and then leaves out a few; it looks for links with a tokenizer, and
-writes no record."""
+`manuals`. The pages are the same, but that wget2 now and then leaves out a few; it looks for links with a tokenizer,
+and writes no record."""
 LEFT_OUT = 0.01
 COLUMNS = ["", "pages", "CPU µs/page", "pages/s", "RSS MiB"]
 BOUND = 3.0
