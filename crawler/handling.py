@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from inspect import isawaitable
@@ -14,7 +14,7 @@ from crawler import stages
 from crawler.budget import LimitReached
 from crawler.errors import CrawlerError, FetchError, HandlerError, LeaseLost, SpiderError, StoreError
 from crawler.frontier import Breadcrumb
-from crawler.items import is_item
+from crawler.items import Step, is_item, refined
 from crawler.models import Request
 from crawler.requests import Requests
 from crawler.response import Door
@@ -122,6 +122,26 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
     if door is not None and door.interrupt is not None:
         raise door.interrupt
     return yielded
+
+
+async def through(item: object, pipeline: Sequence[Step], limit: float) -> object | None:
+    """An item as the pipeline leaves it, within so many seconds; None if it drops it. Fails as a handler does."""
+    if not pipeline:
+        return item
+    refining = refined(item, pipeline)
+    (kept,) = await timed("pipeline", drained(lambda: _one(refining), None, limit))
+    return kept.item if isinstance(kept, _Kept) else None
+
+
+class _Kept:
+    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
+
+    def __init__(self, item: object) -> None:
+        self.item = item
+
+
+async def _one(refining: Awaitable[object]) -> _Kept:
+    return _Kept(await refining)
 
 
 async def within(limit: float, work: Awaitable[object]) -> object:

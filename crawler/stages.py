@@ -4,11 +4,15 @@ Whoever wants to know calls `begin` before the crawl is made; what is started fr
 """
 
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
+from typing import TypeVar
 
 WAITS = ("politeness", "DNS", "connect", "TLS", "first byte", "body", "commit", "export")
 WORK = ("decode", "parse", "links", "handler", "pipeline")
+
+Made = TypeVar("Made")
 
 
 class Stages:
@@ -82,6 +86,20 @@ def work(stage: str) -> AbstractContextManager[None]:
     """A context in which a stage computes. It may be entered again and again, but nothing in it may wait."""
     stages = _wanted.get()
     return _NOTHING if stages is None else _Work(stages, stage)
+
+
+def each(stage: str, made: Iterable[Made]) -> Iterator[Made]:
+    """One after the other; what it takes to make them is the stage's."""
+    return iter(made) if _wanted.get() is None else _each(work(stage), iter(made))
+
+
+def _each(at_work: AbstractContextManager[None], making: Iterator[Made]) -> Iterator[Made]:
+    while True:
+        with at_work:
+            one = next(making, None)
+        if one is None:
+            return
+        yield one
 
 
 def wait(stage: str) -> AbstractContextManager[None]:

@@ -3,10 +3,12 @@
 Nothing here asks the network or the journal; a failure is a result like any other.
 """
 
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -15,9 +17,9 @@ from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, timed, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
-from crawler.items import encode, refined
+from crawler.items import encode
 from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.redirects import hop, in_place_of, separate
@@ -33,6 +35,7 @@ from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
 GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
+AT_ONCE = 2_000  # links of one page that are made ready without a pause
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
@@ -53,7 +56,7 @@ class Visitor:
         self._fingerprints = Fingerprints(key)
         self._identity = Identity(settings)
         self._clock = clock
-        self._breadcrumb = breadcrumb
+        self.breadcrumb = breadcrumb
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -140,7 +143,7 @@ class Visitor:
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
-        with AtWork(self._breadcrumb, page.seq):  # it may have to be parsed for that
+        with AtWork(self.breadcrumb, page.seq):  # it may have to be parsed for that
             named = response.canonical
         return None if named == page.request.url else named
 
@@ -257,7 +260,7 @@ class Visitor:
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
         """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
-        at_work = AtWork(self._breadcrumb, visit.page.seq)
+        at_work = AtWork(self.breadcrumb, visit.page.seq)
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit.page, name, called, door)
@@ -277,21 +280,16 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                with stages.work("links"):
-                    links += self._followed(one, page, cuts)
+                following = stages.each("links", self._followed(one, page, cuts))
+                while some := list(islice(following, AT_ONCE)):
+                    links += some
+                    if len(some) == AT_ONCE:
+                        await asyncio.sleep(0)  # what else waits for the loop has its turn
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
-            elif (kept := await self._refined(one)) is not None:
+            elif (kept := await through(one, self.spider.pipeline, limit)) is not None:
                 items.append(encode(kept))
         return items, links, cuts
-
-    async def _refined(self, item: object) -> object | None:
-        pipeline = self.spider.pipeline
-        if not pipeline:
-            return item
-        refining = refined(item, pipeline)
-        (kept,) = await timed("pipeline", drained(lambda: _one(refining), None, self.settings.handler_timeout))
-        return kept.item if isinstance(kept, _Kept) else None
 
     def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         """Links of a page in bulk: one template, many URLs, nearly all of them known."""
@@ -349,15 +347,15 @@ class Visitor:
                 "%s is out of scope (%s): widen the spider's scope, or pass anywhere=True", request.url, refusal
             )
 
-    def let_in(self, url: str, *, moved: bool = False) -> None:
+    def let_in(self, url: str, *, moved: bool = False, written: bool = False) -> None:
         """Make a seed part of the scope; links that were refused before may come again."""
-        if self.gate.let_in(url, moved=moved):
+        if self.gate.let_in(url, moved=moved, written=written):
             self._outside = Seen()
 
     def learn_seeds(self, seeds: Seeds) -> None:
         """Seeds that other engines have found."""
         for origin in seeds.hosts:
-            self.let_in(origin + "/")
+            self.let_in(origin + "/", written=origin in seeds.written)
         for folder in seeds.folders:
             self.let_in(folder, moved=True)
 
@@ -369,7 +367,10 @@ class Visitor:
         known_as, fingerprint = self._named(origin, path, request)
         rest = packed(request)
         plain = not request.identity
-        return Link(origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as)
+        return Link(
+            origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as,
+            written=seed and not request.hops,
+        )  # fmt: skip
 
     def remember(self, links: Sequence[Link]) -> None:
         """Links that are in the journal now."""
@@ -381,14 +382,3 @@ class Visitor:
 def header(reply: Reply, name: str) -> str:
     """A header of an answer, or nothing."""
     return str(reply.headers.get(name, ""))
-
-
-class _Kept:
-    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
-
-    def __init__(self, item: object) -> None:
-        self.item = item
-
-
-async def _one(refining: Awaitable[object]) -> _Kept:
-    return _Kept(await refining)

@@ -11,8 +11,8 @@ from crawler.stages import Stages
 class TimedDecoder(Decoder):
     """Counts as the stage ``decode``."""
 
-    def __init__(self, encoding: str, *, cap: int) -> None:
-        super().__init__(encoding, cap=cap)
+    def __init__(self, encoding: str, *, cap: int, enough: int | None = None) -> None:
+        super().__init__(encoding, cap=cap, enough=enough)
         self._at_work = stages.work("decode")
 
     def feed(self, data: bytes) -> bytes:
