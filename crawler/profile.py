@@ -9,6 +9,7 @@ from msgspec import Struct
 from crawler.stages import WORK
 
 BUSY = 0.75  # of a core: a loop that computes for so long has little time left
+LATE = 0.5  # of the time: so late is a loop that computes less only where others take its core
 NAMES = {
     "decode": "unpacking bodies", "parse": "parsing", "links": "links", "handler": "handlers",
     "pipeline": "the pipeline",
@@ -19,8 +20,8 @@ class Profile(Struct, frozen=True):
     """Where the time went. ``stages`` are seconds and times; waits of several requests at once add up.
 
     ``lag`` is what 99 of a hundred looks at the loop were not later than, and the latest of all (s). ``busy`` is the
-    part of the time in which the loop computes. ``limits`` counts what held the crawl up, as often as it was looked
-    at. ``hosts`` is how many had work at once, at most.
+    part of the time in which the loop computes, ``late`` that in which it was due and did not come. ``limits`` counts
+    what held the crawl up, as often as it was looked at. ``hosts`` is how many had work at once, at most.
     """
 
     stages: Mapping[str, tuple[float, int]]
@@ -28,6 +29,7 @@ class Profile(Struct, frozen=True):
     busy: float
     limits: Mapping[str, int]
     hosts: int
+    late: float = 0.0
     engines: int = 1
 
 
@@ -45,7 +47,8 @@ def merged(profiles: Sequence[Profile | None]) -> Profile | None:
          for name in found[0].stages},
         (max(one.lag[0] for one in found), max(one.lag[1] for one in found)),
         sum(one.busy * one.engines for one in found) / engines,
-        dict(limits), sum(one.hosts for one in found), engines,
+        dict(limits), sum(one.hosts for one in found),
+        sum(one.late * one.engines for one in found) / engines, engines,
     )  # fmt: skip
 
 
@@ -54,6 +57,9 @@ def verdict(profile: Profile, cores: int | None = None) -> str:
     if profile.busy >= BUSY:
         work = {NAMES[stage]: profile.stages[stage][0] for stage in WORK}
         return f"limited by {max(work, key=work.__getitem__)}: {_more_cores(profile, cores or os.cpu_count() or 1)}"
+    if profile.late >= LATE:
+        waits = f"the loop is kept waiting for {profile.late:.0%} of the time"
+        return f"limited by this machine: {waits}, and computes for {profile.busy:.0%}; others take its core"
     kinds: Counter[str] = Counter()
     for reason, times in profile.limits.items():
         kinds[_kind(reason)] += times

@@ -101,7 +101,7 @@ class Watch:
         self._held_back = held_back
         self._limited_by = limited_by
         self._lags: Counter[int] = Counter()
-        self._longest = 0.0
+        self._longest = self._late = 0.0
         self._limits: Counter[str] = Counter()
         self._hosts = 0
         self._looked_at = time.perf_counter()
@@ -115,6 +115,7 @@ class Watch:
             now = time.perf_counter()
             late = max(0.0, now - began - LAG_EVERY)
             self._longest = max(self._longest, late)
+            self._late += late
             self._lags[_bucket(late)] += 1
             if now - self._looked_at >= LOOKED_AT_EVERY:
                 self._look(now)
@@ -135,8 +136,9 @@ class Watch:
         found["connect"] = (made, self._stages.times["connect"])
         found["body"] = (max(0.0, seconds["body"] - seconds["decode"]), self._stages.times["body"])
         computed = max(time.thread_time() - self._computed_before, sum(seconds[stage] for stage in WORK))
-        lag = (_p99(self._lags), self._longest)
-        return Profile(found, lag, min(1.0, computed / max(0.001, elapsed)), dict(self._limits), self._hosts)
+        lag = (min(_p99(self._lags), self._longest), self._longest)
+        late = self._late / max(0.001, self._late + LAG_EVERY * self._lags.total())
+        return Profile(found, lag, min(1.0, computed / max(0.001, elapsed)), dict(self._limits), self._hosts, late)
 
 
 def _bucket(late: float) -> int:
