@@ -1,7 +1,4 @@
-"""From an answer to a Visit: what a page's reply means, what its handler makes of it, and what is to be stored.
-
-Nothing here asks the network or the journal; a failure is a result like any other.
-"""
+"""From an answer to a Visit: what a reply means, what its handler makes of it, what is stored. No I/O of its own."""
 
 import asyncio
 import logging
