@@ -304,7 +304,7 @@ class Crawl:
         assert self._stats is not None
         while True:
             await self._stats.sample()
-            await asyncio.sleep(1.0)
+            await self._stats.pause(1.0)
             self._heed(pressure)
 
     def _heed(self, pressure: Pressure) -> None:
@@ -322,7 +322,7 @@ class Crawl:
         return Summary(
             self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._stats.counts.spent.pages,
             self._stats.counts.spent.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
-            self.settings.max_failed, self._cache.cached if self._cache else 0,
+            self.settings.max_failed, self._cache.cached if self._cache else 0, self._stats.profile(),
         )  # fmt: skip
 
 

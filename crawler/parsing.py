@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from crawler import stages
 from crawler.errors import ParseLimit
 from crawler.markup import LONGEST, QUICK
 from crawler.response import Response
@@ -46,7 +47,8 @@ class Parser:
             async with self._one_at_a_time:
                 if response.worst > LONGEST and not await _in_thread(lambda: self._survives(response), response):
                     raise _limit(response, "to parse it takes too much time or memory")
-                await _in_thread(response.parse, response)
+                with stages.wait("parse"):
+                    await _in_thread(response.parse, response)
 
     def close(self) -> None:
         """End the process for trials, if there is one."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from crawler import stages
 from crawler.cli import find, layers, loading, starter, stdout, words
 from crawler.cli.jobs import held
 from crawler.cli.options import FLAG, MANY, OUTPUT, Folder
@@ -68,6 +69,7 @@ class Shown:
     progress: Annotated[bool | None, Parameter(help="a live display on a terminal, lines elsewhere")] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="least level logged")] = "info"
     log_format: Annotated[Literal["text", "json"], Parameter(help="lines, or one JSON object a line")] = "text"
+    profile: Annotated[bool, FLAG, Parameter(help="measure where the time goes, and say what limits the crawl")] = False
     debug: Annotated[bool, FLAG, Parameter(help="log everything, and name callbacks that hold up the loop")] = False
 
 
@@ -83,6 +85,8 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
         a name from ./spiders, file.py[:Class], package.module[:Class], or the URL of a site
     """
     line = LINE.get()
+    if shown.profile:
+        stages.begin()  # before anything is made that would be measured
     prepared = _prepared(spider, job, _limits(stop), line)
     view = View(shown.progress, shown.log_level, shown.log_format, shown.debug)
     try:
