@@ -4,6 +4,7 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ class Asker:
         self.pressure = pressure
         self.visitor = engine.visitor
         self.joiner = Joiner()
+        self.parsing = asyncio.Lock()  # large pages are parsed one at a time: each may take much memory
         self.session: Session | None = None
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known

@@ -25,6 +25,7 @@ from crawler.fetch import Reply
 from crawler.frontier import Want
 from crawler.handling import NotNow
 from crawler.models import Request
+from crawler.parsing import parsed
 from crawler.politeness import OVERLOADED, REDIRECTS, SHORTEST_REST, UNREACHABLE
 from crawler.redirects import hop
 from crawler.response import Response
@@ -92,7 +93,11 @@ class Door:
                 raise
         if not (200 <= reply.status < 300 or reply.status in request.statuses):
             raise HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
-        return Response(request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self)
+        response = Response(
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self
+        )
+        await parsed(response, self._asker.parsing)
+        return response
 
     @contextmanager
     def _time_standing_still(self) -> Iterator[None]:

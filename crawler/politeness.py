@@ -27,6 +27,8 @@ LONGEST_DEFERRAL = 300.0
 PARKED_FOR = 86_400.0
 LONGEST_RETRY_AFTER = 86_400.0
 SHORTEST_REST = 1.0
+BATCH_SECONDS = 5.0
+LARGEST_BATCH = 200
 
 GONE = frozenset({404, 410})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -50,6 +52,11 @@ class Pace(Struct, frozen=True):
     def pause(self) -> float:
         """The seconds between two requests in the long run."""
         return max(self.delay, self.interval)
+
+
+def batch_at(delay: float) -> int:
+    """How many pages a host may be asked for in five seconds, at most 200."""
+    return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / delay))) if delay else LARGEST_BATCH
 
 
 def owed_until(pace: Pace, owed: float, sent_at: float) -> float:

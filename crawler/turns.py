@@ -14,9 +14,10 @@ from crawler.downloads import download
 from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
-from crawler.handling import NotNow, failure_of, trace_of
+from crawler.handling import AtWork, NotNow, failure_of, trace_of
 from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
+from crawler.parsing import is_large, parsed
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
 from crawler.redirects import hop
 from crawler.response import Response
@@ -86,6 +87,9 @@ class Turns:
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
         )
+        if is_large(response):
+            with AtWork(self._visitor.breadcrumb, page.seq):
+                await parsed(response, self._asker.parsing)
         try:
             is_out = self._logins.says_out(request, reply, response)
         except HandlerError as error:

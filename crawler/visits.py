@@ -3,10 +3,12 @@
 Nothing here asks the network or the journal; a failure is a result like any other.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -32,6 +34,7 @@ from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
 GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
+AT_ONCE = 2_000  # links of one page that are made ready without a pause
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
@@ -52,7 +55,7 @@ class Visitor:
         self._fingerprints = Fingerprints(key)
         self._identity = Identity(settings)
         self._clock = clock
-        self._breadcrumb = breadcrumb
+        self.breadcrumb = breadcrumb
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -139,7 +142,7 @@ class Visitor:
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
-        with AtWork(self._breadcrumb, page.seq):  # it may have to be parsed for that
+        with AtWork(self.breadcrumb, page.seq):  # it may have to be parsed for that
             named = response.canonical
         return None if named == page.request.url else named
 
@@ -256,7 +259,7 @@ class Visitor:
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
         """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
-        at_work = AtWork(self._breadcrumb, visit.page.seq)
+        at_work = AtWork(self.breadcrumb, visit.page.seq)
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit.page, name, called, door)
@@ -276,7 +279,11 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                links += self._followed(one, page, cuts)
+                following = iter(self._followed(one, page, cuts))
+                while some := list(islice(following, AT_ONCE)):
+                    links += some
+                    if len(some) == AT_ONCE:
+                        await asyncio.sleep(0)  # what else waits for the loop has its turn
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
             elif (kept := await self._refined(one)) is not None:
