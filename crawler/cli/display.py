@@ -5,7 +5,7 @@ from rich.live import Live
 from rich.text import Text
 
 from crawler.cli import words
-from crawler.errors import escaped
+from crawler.errors import escaped, escaped_lines
 from crawler.progress import Progress
 
 LONGEST_URL = 100
@@ -32,7 +32,7 @@ def picture(job: str, progress: Progress) -> Text:
         f"{open_now}, {words.size(progress.bytes)} received{engines}{replaced}",
         *(_download(*download) for download in progress.downloads[:DOWNLOADS_SHOWN]),
     ]
-    return Text("\n".join(rows), no_wrap=True, overflow="ellipsis")
+    return Text(escaped_lines("\n".join(rows)), no_wrap=True, overflow="ellipsis")
 
 
 def _download(name: str, received: int, whole: int | None) -> str:
