@@ -5,7 +5,8 @@ The floors, from the ground; a file imports from its own floor or from below:
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
                  redirects decoding charset budget seen sitemaps
                  credentials proxies cookies traps identity
-                 circuit windows tempo directives asked markup floods
+                 circuit windows tempo directives asked addresses
+                 markup floods
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
                  session spider items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
