@@ -20,6 +20,7 @@ CODE_FROM_DATA = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"
 RUNS_DATA = {"eval", "exec", "compile", "__import__", "exec_module", "import_module", "load_extension", "execfile"}
 MAY_RUN = {  # where a name or file is turned into code, and who has named it
     "__init__.py": {"import_module"},  # our own public names, from a table
+    "decoding.py": {"import_module"},  # the decompressors, from a table
     "cli/loading.py": {"import_module", "exec_module"},  # the spider, from the command line
 }
 LISTENS = {"bind", "listen", "create_server", "start_server", "start_unix_server", "create_unix_server", "TCPSite"}
@@ -100,7 +101,7 @@ def patterns() -> dict[str, Used]:
         module = importlib.import_module("crawler" if path == "__init__.py" else name)
         for known, value in vars(module).items():
             if isinstance(value, re.Pattern):
-                found[f"{path}: {known}"] = Used(value, SEARCHING & used(path, known) and {"search"} or {"fullmatch"})
+                found[f"{path}: {known}"] = Used(value, (SEARCHING & used(path, known) and {"search"}) or {"fullmatch"})
         for node in ast.walk(tree):
             called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
             if isinstance(node, ast.Call) and called in INLINE and node.args:
@@ -224,7 +225,7 @@ def test_every_pattern_is_linear(name: str) -> None:
     assert not grows(PATTERNS[name].pattern, PATTERNS[name].methods)
 
 
-@pytest.mark.parametrize("written", [r"\s*\w*\s*\w*\s*x", r"a*b?a*c", r"(?:a|aa)*$"])
+@pytest.mark.parametrize("written", [r"\s*\s*x", r"a*b?a*c", r"(?:0*1?0*2|0+x)"])
 def test_what_is_not_linear_is_found(written: str) -> None:
     """The audit finds patterns that try the same again and again."""
-    assert grows(re.compile(written), size=400 if "|" in written else LONG // 5)
+    assert grows(re.compile(written), size=LONG // 5)
