@@ -6,7 +6,7 @@ The floors, from the ground; a file imports from its own floor or from below:
                  redirects decoding charset budget seen sitemaps
                  credentials proxies cookies traps identity
                  circuit windows tempo directives asked addresses
-                 markup stages
+                 markup stages floods
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
                  session spider items
     2 ports      fetch frontier files sinks                              the network, the journal, the disk

@@ -197,7 +197,8 @@ class Crawl:
         settings = self.settings = _fitted(self.settings, self._engines)
         if self.is_kept:
             with translated(str(self.folder)):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(mode=0o700, exist_ok=True)  # pages, and perhaps cookies, are nobody else's business
         else:
             self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         journal = self.folder / "job.db" if self.is_kept else IN_MEMORY

@@ -93,7 +93,7 @@ def test_what_is_good_is_kept(whole: dict[str, Any]) -> None:
 
 
 def test_what_it_costs(whole: dict[str, Any]) -> None:
-    """It takes less than two minutes and 300 MB; one turn of the event loop, with many bombs in it, a quarter of a second."""
+    """It takes under two minutes and 300 MB; one turn of the event loop, with bombs in it, a quarter of a second."""
     assert whole["seconds"] < 120
     assert whole["memory"] < 300e6
     assert whole["blocked"] < 0.25

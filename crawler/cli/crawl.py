@@ -95,7 +95,7 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
         return serve(prepared, view, line, processes=job.processes)
     except BrokenPipeError:
         stdout.discard()
-        sys.stderr.write("stopped: nobody reads standard output any more; run the same command again to go on\n")
+        stdout.complain("stopped: nobody reads standard output any more; run the same command again to go on\n")
         return STOPPED
 
 
@@ -176,7 +176,7 @@ def _confirm_loss(crawl: Crawl, *, yes: bool) -> None:
     what = f"{words.count(loss.pages, 'page')} and {words.count(loss.items, 'item')} of job {crawl.job}"
     if not sys.stdin.isatty():
         raise ConfigError(f"--fresh deletes {what}: pass --yes as well, since nobody can be asked here")
-    sys.stderr.write(f"this deletes {what}; sure? [y/N] ")
+    stdout.complain(f"this deletes {what}; sure? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise ConfigError("nothing was deleted")

@@ -5,7 +5,7 @@ from rich.live import Live
 from rich.text import Text
 
 from crawler.cli import report, words
-from crawler.errors import escaped
+from crawler.errors import escaped, escaped_lines
 from crawler.progress import Progress
 
 LONGEST_URL = 100
@@ -33,7 +33,7 @@ def picture(job: str, progress: Progress) -> Text:
         *report.at_a_glance(progress.profile),
         *(_download(*download) for download in progress.downloads[:DOWNLOADS_SHOWN]),
     ]
-    return Text("\n".join(rows), no_wrap=True, overflow="ellipsis")
+    return Text(escaped_lines("\n".join(rows)), no_wrap=True, overflow="ellipsis")
 
 
 def _download(name: str, received: int, whole: int | None) -> str:
