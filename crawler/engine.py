@@ -114,14 +114,17 @@ class Engine:
 
     async def _rest(self) -> None:
         counts = await self.frontier.counts()
-        if not counts.pending:
+        if not counts.pending and counts.revisit_at is None:
             self.outcome = self.outcome or "finished"
             return
-        ahead = 1.0 if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
-        if ahead > LONGEST_REST and not counts.held:
+        now = self.clock.epoch()
+        ahead = 1.0 if counts.next_due_at is None else counts.next_due_at - now
+        if counts.revisit_at is not None:  # what is due already waits for its host
+            ahead = min(ahead, counts.revisit_at - now if counts.revisit_at > now else 1.0)
+        elif ahead > LONGEST_REST and not counts.held:
             self.outcome = self.outcome or "parked"
-        else:  # other engines may find more on the hosts that they hold
-            await self._wait(min(1.0, max(0.05, ahead)))
+            return
+        await self._wait(min(1.0, max(0.05, ahead)))  # other engines may find more on the hosts that they hold
 
     def _commit_window(self) -> float:
         return self.settings.commit_window if self.in_flight else 0.0

@@ -79,6 +79,8 @@ class Crawl:
         self.is_kept = folder is not None
         if self.settings.cache_for and not self.is_kept:
             raise ConfigError("cache_for keeps replies in a folder: pass one, or leave it out")
+        if self.settings.cache_for and self.settings.revisit:
+            raise ConfigError("cache_for would have pages visited again on the disk only: leave it or revisit out")
         self.folder = Path(folder or "output") / self.job
         self._facts = JobFacts(spider.name, {**spider.given, **{f"seed {n}": url for n, url in enumerate(seeds)}})
         self._outputs = [output] if isinstance(output, str) else list(output)
@@ -210,7 +212,9 @@ class Crawl:
         self._stack.callback(self.spider.close)
         if self._fresh and self._existing == "refuse":
             refuse_existing(self._outputs)  # before anything is forgotten
-        self._run = await self._frontier.begin(self._facts, fresh=self._fresh, limits=self._limits, part=self._part)
+        self._run = await self._frontier.begin(
+            self._facts, fresh=self._fresh, limits=self._limits, part=self._part, revisit=settings.revisit
+        )
         counts = await self._frontier.counts()
         if self._run.resumed and self._part is None:
             for name in sorted(await self._frontier.handlers()):
@@ -219,7 +223,10 @@ class Crawl:
             verb = "joining" if self._run.others else "resuming"
             self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
         gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
-        visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
+        visitor = Visitor(
+            self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb,
+            has_feed=self._run.has_feed,
+        )  # fmt: skip
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
         self._stats = Stats(self._engine, counts)
@@ -256,7 +263,7 @@ class Crawl:
             raise _first(group) from group
         assert self._stats is not None
         await self._stats.sample()
-        if not self._stats.counts.pending:
+        if not self._stats.counts.pending and self._stats.counts.revisit_at is None:
             outcome = "finished"
             await self._frontier.finish(outcome)
         elif self._full is not None:
