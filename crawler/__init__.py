@@ -8,7 +8,7 @@ The floors, from the ground; a file imports from its own floor or from below:
                  circuit windows tempo directives asked revisit
                  changes
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
-                 session spider items
+                 session spider items names
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns                 one page's journey
                  asking door downloads discovery visits handling

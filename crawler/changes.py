@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from crawler.models import Item, Json
 
 FIELDS = ("_change", "_key", "_hash", "_previous_hash", "_at")
-Keys: TypeAlias = "str | Sequence[str] | Mapping[str, str | Sequence[str]]"
+Keys: TypeAlias = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 

@@ -1,10 +1,8 @@
 """A crawl: one spider, one journal, its sinks and an engine, put together and run to an end."""
 
 import asyncio
-import hashlib
 import logging
 import math
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,7 +16,7 @@ from crawler import machine
 from crawler.asking import Asker
 from crawler.budget import Budget, Limits
 from crawler.engine import LAST_WORDS, Engine
-from crawler.errors import ConfigError, StorageFull, StoreError, escaped
+from crawler.errors import ConfigError, StorageFull, StoreError
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
@@ -26,6 +24,7 @@ from crawler.fetch.cache import CachingFetcher
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
+from crawler.names import default_job_name, named
 from crawler.pressure import Pressure, fitted
 from crawler.progress import Progress, Summary
 from crawler.scope import Gate, Scope
@@ -75,7 +74,7 @@ class Crawl:
             if isinstance(settings, Settings)
             else merged((f"{type(spider).__name__}.settings", spider.settings), ("settings=", settings or {}))
         )
-        self.job = _name(job) if job else default_job_name(spider, seeds)
+        self.job = named(job) if job else default_job_name(spider, seeds)
         self.is_kept = folder is not None
         if self.settings.cache_for and not self.is_kept:
             raise ConfigError("cache_for keeps replies in a folder: pass one, or leave it out")
@@ -381,21 +380,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-def default_job_name(spider: Spider, seeds: Sequence[str]) -> str:
-    """The spider's name, with a short digest of its arguments and further seeds when there are any."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", spider.name)
-    if not spider.given and not seeds:
-        return name
-    digest = hashlib.blake2b(repr((sorted(spider.given.items()), sorted(seeds))).encode(), digest_size=4).hexdigest()
-    return f"{name}-{digest}"
-
-
-def _name(job: str) -> str:
-    if job in {".", ".."} or "/" in job or "\\" in job or not job.isprintable():
-        raise ConfigError(f"the job name {escaped(job)!r} does not name a folder in the jobs' folder")
-    return job
 
 
 def _seed(url: str) -> Request:

@@ -25,7 +25,8 @@ def unchanged(page: Page, token: int, reply: Reply, now: float) -> Visit | None:
     """The Visit of a page that is as it was, by the server's word or by its bytes; None for another one."""
     if page.history is None or not page.history.content or NOT_MODIFIED in page.request.statuses:
         return None
-    is_same = 200 <= reply.status < 300 and not reply.cut and digest(reply.body) == page.history.content
+    is_wanted = (200 <= reply.status < 300 or reply.status in page.request.statuses) and not reply.cut
+    is_same = is_wanted and digest(reply.body) == page.history.content
     if reply.status != NOT_MODIFIED and not is_same:
         return None
     visit = Visit(page, token, State.DONE, UNCHANGED, reply.status, reply.size, now)
@@ -40,7 +41,7 @@ def note(visit: Visit, reply: Reply) -> None:
     visit.etag = validator(reply.headers.get("ETag", ""))
     visit.modified = validator(reply.headers.get("Last-Modified", ""))
     if visit.reason != UNCHANGED:
-        visit.content = digest(reply.body)
+        visit.content = b"" if visit.page.request.method == "HEAD" else digest(reply.body)
         visit.reason = CHANGED if visit.page.history is not None else visit.reason
 
 

@@ -1,7 +1,8 @@
 """Pages that are visited again: when, and what the change feed says of their items. All within a transaction.
 
 A finished page has a `revisit_at`, and its host the earliest of them. When that has come, pages of a host with nothing
-left to do become pending again; of one that is busy with others one at a time, so that neither keeps out the other.
+left to do become pending again; of one with pages that were never visited one after so many of those, so that neither
+keep out the other.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from crawler.models import Visit
 from crawler.revisit import Revisit
 
 AT_ONCE = 200  # pages of one host, and hosts
+FIRST_VISITS = 3  # for one further visit, where there are both
+MOST_HOSTS = 10_000  # whose first visits are counted
 _encode = msgspec.json.encode
 
 _KNOWN = "SELECT value FROM job WHERE key = 'revisit'"
@@ -61,7 +64,7 @@ WHERE seq IN (SELECT value->>0 FROM jsonb_each(?))"""
 _HASTEN = f"""
 UPDATE pages AS p SET revisit_at = 0 FROM jsonb_each(?1) AS e
 WHERE {queries.SAME} AND p.state <> 0 AND p.revisit_at > 0 AND p.ended_at < e.value->>8 AND e.value->>8 <= ?2
-RETURNING p.host"""  # noqa: S608  # constants
+RETURNING host"""  # noqa: S608  # constants
 _SIGHTED = """
 SELECT json_group_array(json_array(page, place, hash)) FROM sightings WHERE page IN (SELECT value FROM jsonb_each(?))"""
 _RECORDS = """
@@ -85,6 +88,7 @@ class Recrawl:
         self.is_on = False
         self._sighted: dict[int, dict[str, str]] = {}
         self._records: dict[str, Record] = {}
+        self._first_visits: dict[int, int] = {}  # by host, since the last further one
         self._stored: dict[str, tuple[object, ...]] = {}  # records as they are in the journal
 
     # -- when
@@ -110,12 +114,14 @@ class Recrawl:
         self._journal.execute(_HOSTS_NEXT)
 
     def wake(self, run: int, now: float, busy: Collection[int]) -> None:
-        """Make pages pending that are due to be visited again. `busy` hosts have other pages left."""
-        idle = self._journal.json(_IDLE, (now, AT_ONCE))
-        some = self._journal.json(_BUSY, (now, _encode(list(busy)).decode())) if busy else []
-        for hosts, most in ((idle, AT_ONCE), (some, 1)):
-            if hosts:
-                self._woken(run, now, hosts, most)
+        """Make pages pending that are due to be visited again. `busy` hosts are held, and may have other pages left."""
+        if idle := self._journal.json(_IDLE, (now, AT_ONCE)):
+            self._woken(run, now, idle, AT_ONCE)
+        patient = [host for host in busy if self._first_visits.get(host, 0) >= FIRST_VISITS]
+        if patient and (due := self._journal.json(_BUSY, (now, _encode(patient).decode()))):
+            self._woken(run, now, due, 1)
+            for host in patient:
+                del self._first_visits[host]
 
     def _woken(self, run: int, now: float, hosts: Sequence[object], most: int) -> None:
         bindings = {"hosts": _encode(hosts).decode(), "now": now, "most": most}
@@ -183,7 +189,11 @@ class Recrawl:
         self._journal.rows(_PUT_RECORDS, changed)
         self._sighted, self._records, self._stored = {}, {}, {}
         soonest: dict[int, float] = {}
+        if len(self._first_visits) > MOST_HOSTS:
+            self._first_visits.clear()
         for visit in visits:
+            if visit.page.history is None:
+                self._first_visits[visit.page.host] = self._first_visits.get(visit.page.host, 0) + 1
             if visit.revisit_at is not None:
                 soonest[visit.page.host] = min(visit.revisit_at, soonest.get(visit.page.host, visit.revisit_at))
         self._journal.rows(_HOSTS_SOONER, list(soonest.items()))
