@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 from aiohttp import web
 
-from crawler import Crawl, Limits, Response, Spider
+from crawler import Crawl, Limits, Response, Spider, export
 from crawler.changes import Keys
 from crawler.errors import ConfigError
 from crawler.frontier.checks import findings
@@ -42,6 +42,11 @@ class Shop(Spider):
 def offers(*links: str, **prices: int) -> str:
     listed = "".join(f"<li><b>{name}</b><i>{price}</i>" for name, price in prices.items())
     return f"<ul>{listed}</ul>" + "".join(f'<a href="{link}">x</a>' for link in links)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "LONGEST_LOOK", 0.02)
 
 
 @pytest.fixture
