@@ -23,6 +23,7 @@ from tests.kills.market import DAYS, Market, Shopper
 from tests.kills.points import COMMIT, HANDLERS, LEASES, SINKS
 
 SETTINGS = {"revisit": "0.1", "concurrency_per_host": 2, "commit_window": 0.01}
+AT_FAULT = "in a commit, after its items"
 POINTS = [*LEASES, *COMMIT, "inside a handler", "when a handler has ended, before the commit", *SINKS]
 PATIENCE = 40.0
 KILLS_A_DAY = 2
@@ -126,13 +127,16 @@ def test_undisturbed(undisturbed: dict[str, list[tuple[object, ...]]]) -> None:
 class Job:
     """Lives of one job, each killed by chance, until the days are over; the last one ends in peace."""
 
-    def __init__(self, market: Market, server: Lives, folder: Path, chance: random.Random) -> None:
+    def __init__(
+        self, market: Market, server: Lives, folder: Path, chance: random.Random, fault: str | None = None
+    ) -> None:
         self.folder = folder
         self.kills = 0
         self.faults: list[str] = []
         self._market = market
         self._server = server
         self._chance = chance
+        self._fault = fault
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._lived)
 
@@ -149,11 +153,13 @@ class Job:
         life = {"folder": str(self.folder), "seeds": self._market.seeds, "settings": settings}
         outputs = [str(self.folder / "items.jsonl"), str(self.folder / "items.csv")]
         while not self._is_over.is_set():
-            if self._chance.random() < 0.5:
-                chosen: dict[str, object] = {"kill_after": self._chance.uniform(0.05, 0.4)}
+            if self._fault is not None:
+                chosen: dict[str, object] = {"point": AT_FAULT, "passage": self._chance.randint(1, 3), "max_time": 0.4}
+            elif self._chance.random() < 0.5:
+                chosen = {"kill_after": self._chance.uniform(0.05, 0.4)}
             else:
                 chosen = {"point": self._chance.choice(POINTS), "passage": self._chance.randint(1, 5), "max_time": 0.4}
-            code = self._server.live(Life(**life, outputs=outputs, **chosen))  # type: ignore[arg-type]  # as chosen
+            code = self._server.live(Life(**life, outputs=outputs, fault=self._fault, **chosen))  # type: ignore[arg-type]  # as chosen
             self.kills += code == KILLED
             self._examine(code)
         self._examine(self._server.live(Life(**life, outputs=outputs, max_time=0.3)))  # type: ignore[arg-type]  # as above
@@ -181,3 +187,20 @@ def test_any_moment(
     assert told(tmp_path / "items.jsonl") == undisturbed
     rows = (tmp_path / "items.csv").read_text().splitlines()
     assert len(rows) == 1 + sum(map(len, undisturbed.values()))
+
+
+def test_a_fault_is_noticed(
+    market: Market, server: Lives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    undisturbed: dict[str, list[tuple[object, ...]]],
+) -> None:  # fmt: skip
+    """If a page ended in one transaction, and what it led to were stored in another, the examination would fail."""
+    monkeypatch.setattr("tests.test_recrawl_kills.PATIENCE", 4.0)
+
+    def examine() -> None:
+        with Job(market, server, tmp_path, random.Random(0), "a commit in two transactions") as job:
+            days_pass(market, tmp_path / "job" / "job.db")
+        assert not job.faults
+        assert told(tmp_path / "items.jsonl") == undisturbed
+
+    with pytest.raises(AssertionError):
+        examine()
