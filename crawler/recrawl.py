@@ -48,10 +48,12 @@ def note(visit: Visit, reply: Reply) -> None:
 def schedule(visit: Visit, policies: Mapping[str, Revisit]) -> None:
     """Say in a visit when its page is visited again, if it is: pages and sitemaps are, however their visit ended.
 
-    But those are not that are left out whatever they hold, by scope or as too deep.
+    But those are not that are left out whatever they hold, by scope or as too deep; nor what changes something by being
+    asked for, as a POST may, unless its author says that it may be repeated.
     """
     request, is_asked = visit.page.request, bool(visit.status) or visit.reason.startswith("robots")
-    if visit.state == State.PENDING or request.kind not in {"page", "sitemap"}:
+    may_repeat = request.method in SAFE or request.retry
+    if visit.state == State.PENDING or request.kind not in {"page", "sitemap"} or not may_repeat:
         return
     policy = policy_for(policies, request.url)
     if policy is None or (visit.state == State.SKIPPED and not is_asked):

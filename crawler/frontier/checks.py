@@ -27,6 +27,9 @@ ITEM_COUNT = "a run whose count of items is wrong"
 SINK_AHEAD = "a sink ahead of the items"
 SINK_ASTRAY = "a sink whose place is not where its items end"
 LAYOUT = "the layout of the tables"
+VISIT_UNKNOWN = "a page of whose next visit its host does not know"
+RECORD_PAGES = "an item that stands on other pages than it should"
+SINCE_2 = frozenset({ITEM_COUNT, VISIT_UNKNOWN, RECORD_PAGES})  # version 1 counted the bytes of quarantined items too
 
 TALLIED = """
 SELECT run, state, substr(reason, 1, instr(reason || ': ', ': ') - 1), count(*) FROM pages
@@ -74,6 +77,12 @@ QUESTIONS = {
         ON run = number
         WHERE (items, quarantined, item_bytes) <> (coalesce(n - bad, 0), coalesce(bad, 0), coalesce(size, 0))
         AND (number = (SELECT max(number) FROM runs) OR n > 0)""",
+    VISIT_UNKNOWN: """
+        SELECT pages.seq FROM pages JOIN hosts ON hosts.id = pages.host
+        WHERE pages.revisit_at IS NOT NULL AND state <> 0 AND coalesce(hosts.revisit_at > pages.revisit_at, 1)""",
+    RECORD_PAGES: """
+        SELECT place FROM records FULL JOIN (SELECT place, count(*) AS n FROM sightings GROUP BY place) USING (place)
+        WHERE pages IS NOT n""",
     SINK_AHEAD: """
         SELECT target FROM sinks
         WHERE seq > (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'items')""",
@@ -146,7 +155,7 @@ def crc(run: int, page: int, n: int, item: Item) -> int:
 def _answers(db: apsw.Connection) -> Iterator[Finding]:
     is_older = db.pragma("user_version") < VERSION
     for what, select in QUESTIONS.items():
-        if is_older and what == ITEM_COUNT:  # version 1 counted the bytes of quarantined items too
+        if is_older and what in SINCE_2:
             continue
         for row in db.execute(select.replace(_NOT_EARLIER, "") if is_older else select).fetchall()[:_MANY]:
             yield Finding(what, ", ".join(map(str, row)))

@@ -204,7 +204,7 @@ SELECT json_group_array(DISTINCT name.value) FROM (
   WHERE state = 0 AND request IS NOT NULL), json_each(json_array(handler, failed)) AS name WHERE name.value <> ''"""
 _RUN = "SELECT pending, items, quarantined, bytes, item_bytes FROM runs WHERE number = ?"
 _SPENT = "SELECT pages, items FROM invocations WHERE id = ?"
-_TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
+_TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ? AND pages <> 0"
 _CUTS = "SELECT reason, sum(links), min(example) FROM cuts WHERE run = ? GROUP BY reason"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),

@@ -30,16 +30,18 @@ _FORGET = (
     "DELETE FROM records",
     "DELETE FROM sightings",
     "UPDATE hosts SET revisit_at = NULL WHERE revisit_at IS NOT NULL",
+    "UPDATE pages SET revisit_at = NULL WHERE revisit_at IS NOT NULL AND state <> 0",
 )
 # items that were there before the feed have been told plainly, and are no part of it
 _ENTRIES = """
 UPDATE pages SET entries = e.n, content = NULL
 FROM (SELECT page, max(n) + 1 AS n FROM items WHERE run = ? GROUP BY page) AS e WHERE pages.seq = e.page"""
 _RESCHEDULE = """
-UPDATE pages SET revisit_at = CASE WHEN coalesce(request->>'kind', 'page') IN ('page', 'sitemap') THEN ended_at + (
+UPDATE pages SET revisit_at = CASE WHEN coalesce(request->>'kind', 'page') IN ('page', 'sitemap')
+  AND (coalesce(request->>'method', 'GET') IN ('GET', 'HEAD') OR request->>'retry') THEN ended_at + (
     SELECT max(value->>1, min(value->>2, coalesce(interval, value->>1))) FROM json_each(?1)
     WHERE (SELECT origin FROM hosts WHERE id = pages.host) || path GLOB value->>0 ORDER BY key LIMIT 1) END
-WHERE run = ?2 AND state IN (1, 2, 4)"""
+WHERE run = ?2 AND (state IN (1, 2, 4) OR (state = 3 AND revisit_at IS NOT NULL))"""
 _HOSTS_NEXT = """
 UPDATE hosts SET revisit_at = (
   SELECT min(revisit_at) FROM pages WHERE host = hosts.id AND revisit_at IS NOT NULL AND state <> 0)"""
