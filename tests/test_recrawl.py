@@ -15,9 +15,14 @@ from aiohttp import web
 from crawler import Crawl, Limits, Response, Spider, export
 from crawler.changes import Keys
 from crawler.errors import ConfigError
+from crawler.frontier import JobFacts, Parting, Want
 from crawler.frontier.checks import findings
 from crawler.frontier.schema import readable
+from crawler.frontier.sqlite import SqliteFrontier
+from crawler.models import Link, State, Visit
 from crawler.progress import Summary
+from crawler.recrawl import schedule
+from crawler.revisit import Revisit
 from crawler.testing import Site
 
 SOON = "0.1"
@@ -341,6 +346,47 @@ async def test_it_may_come_to_an_end(site: Site, tmp_path: Path) -> None:
     assert (second.outcome, second.run, second.items) == ("finished", 2, 1)
     assert json.loads((tmp_path / "job" / "run-0002" / "items.jsonl").read_text()) == {"name": "pear", "price": 1}
     assert "If-None-Match" not in site.seen[-1].headers
+
+
+async def test_posts(site: Site, tmp_path: Path) -> None:
+    """A request that may change something is not repeated, unless its author says that it may be."""
+
+    class Poster(Shop):
+        def parse(self, response: Response) -> Iterator[object]:
+            yield response.request("/once", method="POST", to=self.answer)
+            yield response.request("/often", method="POST", to=self.answer, retry=True)
+
+        def answer(self, response: Response) -> Iterator[object]:
+            yield {"name": response.url[-5:], "price": 1}
+
+    for path in ("/", "/once", "/often"):
+        site.page(path, "x")
+    async with Recrawl(site, tmp_path, Poster()) as recrawl:
+        await recrawl.visits("/often", more=3)
+        await recrawl.visits()
+    assert site.paths().count("/once") == 1
+
+
+async def test_a_clock_that_is_set(tmp_path: Path) -> None:
+    """When the system's clock is set, the times of the next visits go along with it."""
+    times = [1000.0, 0.0]  # the calendar's, and since the start of the machine
+    frontier = SqliteFrontier(tmp_path / "job.db", clock=lambda: times[0], monotonic=lambda: times[1])
+    await frontier.begin(JobFacts("spider"), fresh=False, revisit={"*": Revisit(50, 50)})
+    await frontier.add([Link("http://a.test", 1, "/", 0, 0)])
+    (lease,) = (await frontier.lease(Want(1, 1, 10.0))).leases
+    visit = Visit(lease.pages[0], lease.token, State.DONE, ended_at=1000.0)
+    schedule(visit, {"*": Revisit(50, 50)})
+    await frontier.commit([visit])
+    assert (await frontier.counts()).revisit_at == 1050.0
+    times[0] += 3600.0
+    assert (await frontier.renew()).step == pytest.approx(3600.0)
+    assert (await frontier.counts()).revisit_at == pytest.approx(4650.0)
+    await frontier.release([Parting(lease.host, lease.token, 0.0)])
+    times[0], times[1] = times[0] + 51, times[1] + 51
+    (again,) = (await frontier.lease(Want(1, 1, 10.0))).leases
+    assert [page.seq for page in again.pages] == [lease.pages[0].seq]
+    assert await frontier.violations() == []
+    await frontier.close()
 
 
 @dataclass
