@@ -39,7 +39,11 @@ CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
   owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
   robots_status INTEGER, robots_body TEXT, robots_fetched_at REAL, robots_expires_at REAL,
+<<<<<<< HEAD
   circuit TEXT NOT NULL DEFAULT '', revisit_at REAL) STRICT;
+=======
+  circuit TEXT NOT NULL DEFAULT '', is_written INTEGER NOT NULL DEFAULT 0) STRICT;
+>>>>>>> main
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
 CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;
@@ -100,6 +104,8 @@ CREATE TABLE invocations(
   id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
   pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
 ALTER TABLE hosts ADD COLUMN circuit TEXT NOT NULL DEFAULT '';
+ALTER TABLE hosts ADD COLUMN is_written INTEGER NOT NULL DEFAULT 0;
+UPDATE hosts SET is_written = 1 WHERE seed = '';
 CREATE TABLE sessions(
   name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
   state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;

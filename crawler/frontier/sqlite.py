@@ -44,7 +44,11 @@ from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
+<<<<<<< HEAD
 from crawler.revisit import Revisit
+=======
+from crawler.politeness import batch_at
+>>>>>>> main
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -178,10 +182,11 @@ class SqliteFrontier:
         return Run(self._run, resumed, self._key, seeds, invocation, self._engines.others, self._recrawl.is_on)
 
     def _seeds(self) -> Seeds:
-        found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
-        folders = tuple(origin + folder for origin, listed in found for folder in listed.split("\n") if folder)
+        found = cast("list[tuple[str, str, int]]", self._journal.json(queries.SEED_HOSTS))
+        folders = tuple(origin + folder for origin, listed, _ in found for folder in listed.split("\n") if folder)
         self._seeds_version = self._journal.value(queries.SEEDS_VERSION)
-        return Seeds(tuple(origin for origin, _ in found), folders)
+        written = frozenset(origin for origin, _, is_written in found if is_written)
+        return Seeds(tuple(origin for origin, _, _ in found), folders, written)
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
@@ -234,6 +239,7 @@ class SqliteFrontier:
 
     def _sow(self, links: Sequence[Link], ids: Mapping[str, int]) -> None:
         changed = self._journal.rows(queries.SEED, {ids[link.origin] for link in links})
+        changed += self._journal.rows(queries.SEED_WRITTEN, {ids[link.origin] for link in links if link.written})
         for link in links:
             if link.moved_to:
                 changed += self._journal.change(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
@@ -267,15 +273,17 @@ class SqliteFrontier:
 
     def _taken(self, want: Want, hosts: int) -> list[Lease]:
         now = self._clock()
-        taken: list[int] = []
+        taken: list[list[Json]] = []
         if hosts:
-            taken += cast("list[int]", self._journal.json(queries.FREE_HOSTS, (now, want.horizon, hosts)))
+            taken += self._journal.json(queries.FREE_HOSTS, (now, want.horizon, hosts))
         if want.origins:
             self._host_ids(want.origins)
             named = _encode(want.origins).decode()
-            taken += cast("list[int]", self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon)))
-        self._journal.rows(queries.TAKE, [(host, self._engines.id) for host in taken])
-        asked: dict[int, list[tuple[int, int]]] = {max(1, want.batch): [(host, 1) for host in taken]}
+            taken += self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon))
+        self._journal.rows(queries.TAKE, [(host, self._engines.id) for host, _ in taken])
+        asked: dict[int, list[tuple[int, int]]] = {}
+        for host, delay in cast("list[tuple[int, float | None]]", taken):  # a slow one is asked for few pages at a time
+            asked.setdefault(max(1, min(want.batch, batch_at(delay or 0.0))), []).append((host, 1))
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
             asked.setdefault(1 << (len(held) + more).bit_length(), []).append((host, 0))
