@@ -5,25 +5,15 @@ The floors, from the ground; a file imports from its own floor or from below:
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
                  redirects decoding charset budget seen sitemaps
                  credentials proxies cookies traps identity
-<<<<<<< HEAD
-                 circuit windows tempo directives asked revisit
-                 changes
-=======
                  circuit windows tempo directives asked addresses
-                 markup
->>>>>>> main
+                 markup revisit changes
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
                  session spider items names
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns                 one page's journey
                  asking door downloads discovery visits handling
-<<<<<<< HEAD
-                 logins export stats progress pressure machine
-                 recrawl job processes
-=======
                  parsing trial logins export stats progress pressure machine
-                 job processes
->>>>>>> main
+                 recrawl job processes
     4 doors      cli demo testing simulation                             how people come in
 """
 

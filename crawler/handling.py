@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from inspect import isawaitable
@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar, cast
 from crawler.budget import LimitReached
 from crawler.errors import CrawlerError, FetchError, HandlerError, LeaseLost, SpiderError, StoreError
 from crawler.frontier import Breadcrumb
-from crawler.items import is_item
+from crawler.items import Step, is_item, refined
 from crawler.models import Request
 from crawler.requests import Requests
 from crawler.response import Door
@@ -113,6 +113,23 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
     if door is not None and door.interrupt is not None:
         raise door.interrupt
     return yielded
+
+
+class _Kept:
+    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
+
+    def __init__(self, item: object) -> None:
+        self.item = item
+
+
+async def through(item: object, pipeline: Sequence[Step], limit: float) -> object | None:
+    """The item as the pipeline leaves it, which has `limit` seconds; None if it drops it. Raises as `drained` does."""
+
+    async def kept() -> _Kept:
+        return _Kept(await refined(item, pipeline))
+
+    (one,) = await drained(kept, None, limit)
+    return one.item if isinstance(one, _Kept) else None
 
 
 async def within(limit: float, work: Awaitable[object]) -> object:

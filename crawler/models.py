@@ -129,11 +129,8 @@ class Link(Struct, frozen=True, array_like=True):
     parent: int | None = None
     plain: bool = True
     known_as: str | None = None
-<<<<<<< HEAD
-    modified: float | None = None  # when a sitemap says that it was changed last, in epoch seconds
-=======
     written: bool = False
->>>>>>> main
+    modified: float | None = None  # when a sitemap says that it was changed last, in epoch seconds
 
     @property
     def moved_to(self) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
@@ -14,9 +14,9 @@ from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
-from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, trace_of, warn_if_slow
 from crawler.identity import Identity
-from crawler.items import encode, refined
+from crawler.items import encode
 from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.recrawl import note
@@ -54,12 +54,8 @@ class Visitor:
         self._fingerprints = Fingerprints(key)
         self._identity = Identity(settings)
         self._clock = clock
-<<<<<<< HEAD
-        self._breadcrumb = breadcrumb
-        self._has_feed = has_feed
-=======
         self.breadcrumb = breadcrumb
->>>>>>> main
+        self._has_feed = has_feed
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -298,11 +294,7 @@ class Visitor:
 
     async def _refined(self, item: object) -> object | None:
         pipeline = self.spider.pipeline
-        if not pipeline:
-            return item
-        refining = refined(item, pipeline)
-        (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
-        return kept.item if isinstance(kept, _Kept) else None
+        return await through(item, pipeline, self.settings.handler_timeout) if pipeline else item
 
     def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         """Links of a page in bulk: one template, many URLs, nearly all of them known."""
@@ -395,14 +387,3 @@ class Visitor:
 def header(reply: Reply, name: str) -> str:
     """A header of an answer, or nothing."""
     return str(reply.headers.get(name, ""))
-
-
-class _Kept:
-    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
-
-    def __init__(self, item: object) -> None:
-        self.item = item
-
-
-async def _one(refining: Awaitable[object]) -> _Kept:
-    return _Kept(await refining)

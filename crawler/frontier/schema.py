@@ -39,11 +39,7 @@ CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
   owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
   robots_status INTEGER, robots_body TEXT, robots_fetched_at REAL, robots_expires_at REAL,
-<<<<<<< HEAD
-  circuit TEXT NOT NULL DEFAULT '', revisit_at REAL) STRICT;
-=======
-  circuit TEXT NOT NULL DEFAULT '', is_written INTEGER NOT NULL DEFAULT 0) STRICT;
->>>>>>> main
+  circuit TEXT NOT NULL DEFAULT '', is_written INTEGER NOT NULL DEFAULT 0, revisit_at REAL) STRICT;
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
 CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;

@@ -44,11 +44,8 @@ from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
-<<<<<<< HEAD
-from crawler.revisit import Revisit
-=======
 from crawler.politeness import batch_at
->>>>>>> main
+from crawler.revisit import Revisit
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
