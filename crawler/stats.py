@@ -87,7 +87,13 @@ class Stats:
         unknown = sum(1 for lane in engine.workbench.lanes.values() if lane.robots is None)
         if unknown:
             return f"robots.txt of {unknown} host{'s' if unknown > 1 else ''}"
-        return "the network" if engine.in_flight else f"{IDLE}: looking for work"
+        return "the network" if engine.in_flight else f"{IDLE}: {self._waits_for()}"
+
+    def _waits_for(self) -> str:
+        if self.counts.pending or self.counts.revisit_at is None:
+            return "looking for work"
+        ahead = max(0, round(self.counts.revisit_at - self._engine.clock.epoch()))
+        return f"the next visit is due in {ahead:,} s"
 
 
 class Watch:

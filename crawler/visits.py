@@ -10,6 +10,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from crawler import stages
+from crawler.changes import keyed
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
@@ -19,6 +20,7 @@ from crawler.identity import Identity
 from crawler.items import encode
 from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
+from crawler.recrawl import note
 from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
 from crawler.response import Response
@@ -43,7 +45,7 @@ class Visitor:
 
     def __init__(
         self, spider: Spider, settings: Settings, gate: Gate, key: bytes, clock: Callable[[], float],
-        breadcrumb: Breadcrumb,
+        breadcrumb: Breadcrumb, *, has_feed: bool = False,
     ) -> None:  # fmt: skip
         self.spider = spider
         self.settings = settings
@@ -54,6 +56,7 @@ class Visitor:
         self._identity = Identity(settings)
         self._clock = clock
         self.breadcrumb = breadcrumb
+        self._has_feed = has_feed
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -136,6 +139,7 @@ class Visitor:
             visit.reason = f"canonical: {visit.canonical}"
             visit.links = [self.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
             return visit
+        note(visit, reply)
         return await self.handled(visit, response, door)
 
     def _canonical(self, page: Page, response: Response) -> str | None:
@@ -285,7 +289,8 @@ class Visitor:
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
             elif (kept := await through(one, self.spider.pipeline, limit)) is not None:
-                items.append(encode(kept))
+                item = encode(kept)
+                items.append(keyed(item, self.spider.item_key) if self._has_feed else item)
         return items, links, cuts
 
     def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:

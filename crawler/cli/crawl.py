@@ -46,6 +46,10 @@ class Job:
     append: Annotated[bool, FLAG, Parameter(help="add to an output file that is there")] = False
     overwrite: Annotated[bool, FLAG, Parameter(help="replace an output file that is there")] = False
     cache: Annotated[bool, FLAG, Parameter(help="keep replies for a day, while a spider is written")] = False
+    revisit: Annotated[
+        str | None,
+        Parameter(help="visit pages again after so long, as 1d, or 1h-7d by their changes; without end"),
+    ] = None
     folder: Folder = None
     processes: Annotated[int, Parameter(name=["-j", "--processes"], help="engines, each a process of its own")] = 1
 
@@ -116,7 +120,7 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
         output=job.output,
         job=job.job,
         folder=job.folder or project.folder,
-        settings=layers.settings(own, project.layers, (*job.settings, *(["cache_for=1d"] if job.cache else []))),
+        settings=layers.settings(own, project.layers, (*job.settings, *_shorthands(job))),
         seeds=job.seed,
         fresh=job.fresh,
         existing=_existing(job),
@@ -129,6 +133,11 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
     if line is not None:
         crawl.supervise(os.getppid(), job.processes, line.count_bytes)
     return crawl
+
+
+def _shorthands(job: Job) -> list[str]:
+    """Settings that have options of their own."""
+    return [*(["cache_for=1d"] if job.cache else []), *([f"revisit={job.revisit}"] if job.revisit else [])]
 
 
 def _built(wanted: type[Spider], arguments: dict[str, str], *, has_seeds: bool) -> Spider:

@@ -130,8 +130,9 @@ def _next(run: Run, found: Counts, *, running: bool) -> str:
         return "it is running; Ctrl-C or SIGTERM stops it, and the same command goes on"
     if run.finished_at is not None:
         return "finished: the same command starts the next run"
-    if found.next_due_at is not None and found.next_due_at - time.time() > 60:
-        return f"the same command goes on; the next page is due at {_time(found.next_due_at)}"
+    due = [at for at in (found.next_due_at, found.revisit_at) if at is not None]
+    if due and min(due) - time.time() > 60:
+        return f"the same command goes on; the next page is due at {_time(min(due))}"
     return "the same command goes on"
 
 

@@ -132,7 +132,7 @@ class Supervisor:
                 engine.received = progress.bytes
                 counts = progress.counts
                 self._most_hosts = max(self._most_hosts, counts.hosts)
-                ended = counts.done + counts.gone + counts.skipped + counts.failed
+                ended = counts.done + counts.gone + counts.skipped + counts.failed + 2 * counts.spent.pages
                 if ended > self._ended_pages:
                     self._ended_pages, self._deaths, self._unexplained = ended, 0, 0
             case Left():
