@@ -5,14 +5,16 @@ The floors, from the ground; a file imports from its own floor or from below:
     0 rules      errors models urls scope settings robots politeness     plain functions and data: no I/O, no asyncio
                  redirects decoding charset budget seen sitemaps
                  credentials proxies cookies traps identity
-                 circuit windows tempo directives asked shapes
+                 circuit windows tempo directives asked addresses
+                 markup stages floods revisit changes shapes
                  likeness
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
-                 session wraps spider items
+                 session wraps spider items names
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns                 one page's journey
                  asking hops door wrapping downloads discovery
-                 visits linker handling logins export stats progress pressure machine
+                 visits linker handling parsing trial logins export
+                 stats profile progress pressure machine recrawl
                  job processes
     4 doors      cli demo testing simulation                             how people come in
 """

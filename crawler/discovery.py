@@ -38,7 +38,7 @@ def listed(visitor: Visitor) -> list[Link]:
     named = visitor.spider.sitemaps
     urls = [] if isinstance(named, bool) else [url for url in map(canonical, named) if url is not None]
     for url in urls:
-        visitor.linker.let_in(url)
+        visitor.linker.let_in(url, written=True)
     return [visitor.linker.link(_request(url, LISTED), seed=True) for url in urls]
 
 
@@ -180,9 +180,10 @@ class Harvest:
         return [self._visitor.linker.link(_request(entry.url, self._level + 1), parent=self._page.seq)]
 
     def _of_page(self, entry: Entry) -> list[Link]:
-        if not self._visitor.linker.seen.unseen((entry.url,), PAGE_DEPTH):
+        hint = entry.modified if self._visitor.settings.revisit else None
+        if hint is None and not self._visitor.linker.seen.unseen((entry.url,), PAGE_DEPTH):
             return []
         name = next((name for pattern, name in self._handlers if pattern.match(entry.url)), "parse")
         priority = 0 if entry.priority is None else round(10 * entry.priority) - 5
         request = Request(entry.url, name, depth=PAGE_DEPTH, priority=priority)
-        return [self._visitor.linker.link(request, parent=self._page.seq)]
+        return [replace(self._visitor.linker.link(request, parent=self._page.seq), modified=hint)]

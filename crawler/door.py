@@ -74,7 +74,11 @@ class Door:
             raise
         if not (200 <= reply.status < 300 or reply.status in request.statuses):
             raise HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
-        return Response(request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self)
+        response = Response(
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self
+        )
+        await self._asker.parser.parsed(response)
+        return response
 
     def count(self) -> None:
         """Count one more fetch on the page's account. Raises HandlerError when there are too many."""

@@ -34,6 +34,11 @@ def escaped(text: str, limit: int = DETAIL_LENGTH) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def escaped_lines(text: str, limit: int = 10_000) -> str:
+    """Text of several lines, safe for a terminal: each is `escaped`, and the ends of lines stay."""
+    return "\n".join(escaped(line, limit) for line in text.split("\n"))
+
+
 class CrawlerError(Exception):
     """The root: everything this package raises on purpose."""
 
@@ -42,6 +47,7 @@ class FetchError(CrawlerError):
     """A request led to no usable response; it says so as a value, and ends or retries the page."""
 
     retryable: ClassVar[bool] = False
+    permanent = False  # whether no time mends it, not even the hours that a robots.txt is waited for
 
     def __init__(self, detail: str, *, url: str = "", status: int | None = None, hops: Sequence[str] = ()) -> None:
         self.detail = escaped(detail)
@@ -107,6 +113,8 @@ class DnsError(FetchError):
 class TlsError(FetchError):
     """The certificate or the TLS handshake was refused."""
 
+    permanent = True
+
 
 class ProxyError(FetchError):
     """No proxy of the host's can be used now; it waits until one can."""
@@ -158,6 +166,8 @@ class BadRedirect(FetchError):
 
 class BlockedAddress(FetchError):
     """The host's address is not publicly routable, and neither a seed's host nor named by ``private_hosts``."""
+
+    permanent = True
 
 
 class RobotsDisallowed(FetchError):

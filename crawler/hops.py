@@ -4,7 +4,15 @@ import asyncio
 
 from crawler.asking import Asker
 from crawler.circuit import is_hopeless
-from crawler.errors import DnsError, FetchError, HttpError, RobotsDisallowed, RobotsUnreachable
+from crawler.errors import (
+    BlockedAddress,
+    DnsError,
+    FetchError,
+    HttpError,
+    RobotsDisallowed,
+    RobotsUnreachable,
+    TlsError,
+)
 from crawler.feeder import HostLane, Ticket
 from crawler.fetch import Reply
 from crawler.frontier import Want
@@ -14,6 +22,7 @@ from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE
 from crawler.urls import split
 
 LONGEST_QUEUE = 20.0  # an extra fetch whose host is not free within it gives its page back
+_FINAL = {kind.__name__: kind for kind in (BlockedAddress, TlsError)}
 
 
 async def sent(asker: Asker, request: Request) -> Reply:
@@ -75,7 +84,10 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
 
 
 def unreachable(lane: HostLane, url: str) -> FetchError:
-    """Why a page of a host without a robots.txt fails: a name that does not exist is no matter of robots."""
-    if lane.robots_why.startswith(DnsError.__name__):
-        return DnsError(lane.robots_why.partition(": ")[2], url=url, permanent=True)
+    """Why a page of a host without a robots.txt fails: where no connection can be made, that is no matter of robots."""
+    code, _, detail = lane.robots_why.partition(": ")
+    if code == DnsError.__name__:
+        return DnsError(detail, url=url, permanent=True)
+    if code in _FINAL:
+        return _FINAL[code](detail, url=url)
     return RobotsUnreachable(f"its robots.txt could not be had: {lane.robots_why}", url=url)

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from crawler.errors import ConfigError
 
+NEAR_DUPLICATE = "near-duplicate"
 HASHES, ROWS, SEED = 128, 8, 1
 LEAST_WORDS = 50  # pages with fewer are like each other by chance
 MOST_WORDS = 50_000

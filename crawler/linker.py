@@ -115,15 +115,15 @@ class Linker:
                 "%s is out of scope (%s): widen the spider's scope, or pass anywhere=True", request.url, refusal
             )
 
-    def let_in(self, url: str, *, moved: bool = False) -> None:
+    def let_in(self, url: str, *, moved: bool = False, written: bool = False) -> None:
         """Make a seed part of the scope; links that were refused before may come again."""
-        if self.gate.let_in(url, moved=moved):
+        if self.gate.let_in(url, moved=moved, written=written):
             self._outside = Seen()
 
     def learn_seeds(self, seeds: Seeds) -> None:
         """Seeds that other engines have found."""
         for origin in seeds.hosts:
-            self.let_in(origin + "/")
+            self.let_in(origin + "/", written=origin in seeds.written)
         for folder in seeds.folders:
             self.let_in(folder, moved=True)
 
@@ -135,7 +135,10 @@ class Linker:
         known_as, fingerprint = self._named(origin, path, request)
         rest = packed(request)
         plain = not request.identity
-        return Link(origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as)
+        return Link(
+            origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as,
+            written=seed and not request.hops,
+        )  # fmt: skip
 
     def unknown(self, links: Iterable[Link]) -> Iterator[str]:
         """The URLs of links that the journal is not known to hold."""

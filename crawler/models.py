@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from crawler.cookies import Cookie
 from crawler.likeness import Likeness
+from crawler.revisit import UNCHANGED, History
 from crawler.shapes import Shape
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class Link(Struct, frozen=True, array_like=True):
     """A request on its way into the journal, with all that the journal must know of it already worked out.
 
     ``plain`` when its URL alone tells it from others. ``known_as`` is what its fingerprint is made of, where that is
-    not its path.
+    not its path. ``written`` is a seed that somebody wrote, and no server's redirect of one.
     """
 
     origin: str
@@ -130,6 +131,8 @@ class Link(Struct, frozen=True, array_like=True):
     parent: int | None = None
     plain: bool = True
     known_as: str | None = None
+    written: bool = False
+    modified: float | None = None  # when a sitemap says that it was changed last, in epoch seconds
 
     @property
     def moved_to(self) -> str:
@@ -148,6 +151,7 @@ class Page(Struct):
     rank: int = 0
     parent: int | None = None
     deaths: int = 0  # of processes that were inside its handler, as they count
+    history: History | None = None  # of a page that was visited before in this run
 
     @property
     def is_suspect(self) -> bool:
@@ -180,11 +184,12 @@ class RobotsRecord(Struct, frozen=True):
 
 
 class Item(Struct, frozen=True, array_like=True):
-    """One item as it is stored: ``body`` is its JSON, byte for byte the line of a JSONL file."""
+    """One item as it is stored: ``body`` is its JSON, byte for byte the line of a JSONL file; ``key`` is JSON too."""
 
     kind: str
     body: str
     quarantine: str | None = None
+    key: str | None = None
 
 
 class StoredItem(Struct, frozen=True, array_like=True):
@@ -225,7 +230,8 @@ class Visit(Struct):
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
     page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
     version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest of its
-    body; ``shape`` what is known now of its URL's shape, where that matters; ``cuts`` by their reasons.
+    body, ``etag`` and ``modified`` what the server says of that; ``shape`` what is known now of its URL's shape, where
+    that matters; ``cuts`` by their reasons. It is visited again at ``revisit_at``, after so long an ``interval``.
     """
 
     page: Page
@@ -253,6 +259,10 @@ class Visit(Struct):
     session: int = 0
     canonical: str | None = None
     content: bytes = b""
+    etag: str | None = None
+    modified: str | None = None
+    revisit_at: float | None = None
+    interval: float | None = None
     shape: Shape | None = None
     likeness: Likeness | None = None
     cuts: Mapping[str, Cut] = {}
@@ -263,6 +273,11 @@ class Visit(Struct):
         is_elsewhere = self.reason.startswith(("redirected", "canonical"))
         ended = self.state in {State.DONE, State.GONE, State.FAILED} and not is_elsewhere
         return ended and self.page.request.is_counted
+
+    @property
+    def tells_items(self) -> bool:
+        """Whether its items are all that its page has now; those of a page that could not be seen stand."""
+        return bool(self.items) or (self.state in {State.DONE, State.GONE} and self.reason != UNCHANGED)
 
     @property
     def good_items(self) -> int:
@@ -296,7 +311,8 @@ class Spent(Struct, frozen=True):
 class Counts(Struct, frozen=True):
     """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page.
 
-    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason.
+    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason. ``revisit_at``: when the first page
+    is due to be visited again; None if none ever is.
     """
 
     pending: int = 0
@@ -311,6 +327,7 @@ class Counts(Struct, frozen=True):
     held: int = 0
     item_bytes: int = 0
     next_due_at: float | None = None
+    revisit_at: float | None = None
     reasons: Mapping[str, int] = {}
     cuts: Mapping[str, Cut] = {}
     spent: Spent = Spent()

@@ -6,7 +6,6 @@ A machine that makes pages without end makes them of few shapes: ``/day/2024/05/
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from hashlib import sha256
 
 from msgspec import Struct
 
@@ -53,11 +52,6 @@ class _Known(Struct):
     pages: int = 0
     barren: int = 0
     blind: int = 0  # as many pages may be like some that this process has not met
-
-
-def digest(body: bytes) -> bytes:
-    """16 bytes that tell a body from others: the first of its SHA-256."""
-    return sha256(body).digest()[:16]
 
 
 @lru_cache(maxsize=1024)

@@ -23,13 +23,16 @@ from crawler.errors import (
 )
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
-from crawler.handling import NotNow, failure_of, trace_of
+from crawler.handling import AtWork, NotNow, failure_of, trace_of
 from crawler.hops import unreachable
 from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
+from crawler.parsing import is_large
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
+from crawler.recrawl import schedule, unchanged
 from crawler.redirects import hop
 from crawler.response import Response
+from crawler.robots import ALLOW_ALL, Robots
 from crawler.urls import canonical, split
 from crawler.visits import header
 from crawler.wrapping import asked
@@ -57,6 +60,7 @@ class Turns:
         must_wait = page.request.is_counted and not self._logins.is_ready
         visit = await (self._logged_in(lane, page) if must_wait else self._visit(lane, page))
         visit.cookies, visit.session = changed, version
+        schedule(visit, self._engine.settings.revisit)
         return visit
 
     async def _visit(self, lane: HostLane, page: Page) -> Visit:
@@ -78,7 +82,7 @@ class Turns:
             elif kind == "sitemap":
                 visit = await sitemap(self._asker, lane, page)
             elif kind == "robots":
-                visit = self._robots(lane, page, await self._asker.ask(lane, page.request))
+                visit = await self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
                 visit = await self._page(lane, page)
         except NotNow as error:
@@ -97,9 +101,14 @@ class Turns:
         except SpiderError as error:
             visit = Visit(page, lane.token, State.FAILED, "", 0, 0, self._engine.clock.epoch())
             return self._visitor.broken(visit, "wrap", error)
+        if (as_before := unchanged(page, lane.token, reply, self._engine.clock.epoch())) is not None:
+            return as_before
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
         )
+        if is_large(response):
+            with AtWork(self._visitor.breadcrumb, page.seq):
+                await self._asker.parser.parsed(response)
         try:
             is_out = self._logins.says_out(request, reply, response)
         except HandlerError as error:
@@ -174,7 +183,7 @@ class Turns:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
-        self._visitor.linker.let_in(url)
+        self._visitor.linker.let_in(url, written=True)
         return self._visitor.linker.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
@@ -183,13 +192,15 @@ class Turns:
 
     # -- robots.txt
 
-    def _robots(self, lane: HostLane, page: Page, reply: Reply) -> Visit:
+    async def _robots(self, lane: HostLane, page: Page, reply: Reply) -> Visit:
         visit = Visit(page, lane.token, State.DONE, ROBOTS, reply.status, reply.size, self._engine.clock.epoch())
         if reply.status in REDIRECTS:
             try:
                 target = hop(page.request, reply.status, header(reply, "Location"), ROBOTS_HOPS)
             except FetchError:
-                return self._known(visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME))
+                return self._known(
+                    visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME), ALLOW_ALL
+                )
             visit.reason = f"{ROBOTS}: redirected to {target.url}"
             visit.links = [self._visitor.linker.robots_hop(page, target)]
             return visit
@@ -198,7 +209,7 @@ class Turns:
             error.retry_after = self._visitor.retry_after(reply)
             return self._no_robots(lane, page, error)
         record = RobotsRecord(reply.status, reply.body, visit.ended_at, visit.ended_at + ROBOTS_LIFETIME)
-        return self._known(visit, record)
+        return self._known(visit, record, await self._engine.feeder.read(record))
 
     def _no_robots(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
         now = self._engine.clock.epoch()
@@ -216,13 +227,13 @@ class Turns:
             return visit
         log.warning("%s has no robots.txt to be had, nothing of it is asked: %s", lane.origin, error)
         visit.state = State.SKIPPED
-        return self._known(visit, RobotsRecord(0, str(error).encode(), now, now + ROBOTS_LIFETIME))
+        return self._known(visit, RobotsRecord(0, str(error).encode(), now, now + ROBOTS_LIFETIME), UNREACHABLE)
 
-    def _known(self, visit: Visit, record: RobotsRecord) -> Visit:
+    def _known(self, visit: Visit, record: RobotsRecord, robots: Robots | None) -> Visit:
         request = visit.page.request
         visit.robots = record
         visit.robots_for = request.data if isinstance(request.data, str) else split(request.url)[0]
-        visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record)
+        visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record, robots)
         self._engine.dispatch()
         return visit
 

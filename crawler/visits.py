@@ -1,37 +1,39 @@
-"""From an answer to a Visit: what a page's reply means, what its handler makes of it, and what is to be stored.
+"""From an answer to a Visit: what a reply means, what its handler makes of it, what is stored. No I/O of its own."""
 
-Nothing here asks the network or the journal; a failure is a result like any other.
-"""
-
+import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
+from crawler import stages
+from crawler.changes import keyed
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb
-from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
-from crawler.items import encode, refined
-from crawler.likeness import Likenesses
+from crawler.items import encode
+from crawler.likeness import NEAR_DUPLICATE, Likenesses
 from crawler.linker import Linker
 from crawler.models import Cut, Item, Lease, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
+from crawler.recrawl import note
 from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
 from crawler.response import Response
 from crawler.robots import Robots
 from crawler.scope import Gate
 from crawler.settings import Settings
-from crawler.shapes import digest
 from crawler.spider import Spider, handler, page_at_work
 from crawler.urls import canonical, split
 
 log = logging.getLogger(__name__)
+AT_ONCE = 2_000  # links of one page that are made ready without a pause
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
 
@@ -41,7 +43,7 @@ class Visitor:
 
     def __init__(
         self, spider: Spider, settings: Settings, gate: Gate, key: bytes, clock: Callable[[], float],
-        breadcrumb: Breadcrumb,
+        breadcrumb: Breadcrumb, *, has_feed: bool = False,
     ) -> None:  # fmt: skip
         self.spider = spider
         self.settings = settings
@@ -50,7 +52,8 @@ class Visitor:
         self._identity = Identity(settings)
         self._likenesses = Likenesses(settings.near_duplicates) if settings.near_duplicates else None
         self._clock = clock
-        self._breadcrumb = breadcrumb
+        self.breadcrumb = breadcrumb
+        self._has_feed = has_feed
         self._methods: set[str] = set()  # names of handlers that are there
 
     def learn(self, lease: Lease) -> None:
@@ -93,7 +96,7 @@ class Visitor:
 
     def at_work(self, page: Page) -> AtWork:
         """Within it the code that runs is known to be a page's, should the process die of it."""
-        return AtWork(self._breadcrumb, page.seq)
+        return AtWork(self.breadcrumb, page.seq)
 
     # -- after the fetch
 
@@ -142,10 +145,9 @@ class Visitor:
             visit.reason = f"canonical: {visit.canonical}"
             visit.links = [self.linker.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
             return visit
-        if reply.status < 300:
-            visit.content = digest(reply.body)
-            if self._likenesses is not None and self._is_plain(visit) and self._is_like_another(visit, response):
-                return visit
+        note(visit, reply)
+        if self._likenesses is not None and self._is_plain(visit) and self._is_like_another(visit, response):
+            return visit
         return await self.handled(visit, response, door)
 
     def _is_like_another(self, visit: Visit, response: Response) -> bool:
@@ -158,7 +160,7 @@ class Visitor:
         visit.likeness = self._likenesses.of(visit.page.seq, visit.page.request.url, text)
         other = None if visit.likeness is None else self._likenesses.find(visit.likeness)
         if other is not None:
-            visit.reason, visit.likeness = f"near-duplicate: {other}", None
+            visit.reason, visit.likeness = f"{NEAR_DUPLICATE}: {other}", None
         return other is not None
 
     def _canonical(self, page: Page, response: Response) -> str | None:
@@ -191,7 +193,7 @@ class Visitor:
             return self.broken(visit, response.requested.handler, error)
         if self._likenesses is not None and visit.likeness is not None:
             self._likenesses.learn([visit.likeness])
-        if self._is_plain(visit):
+        if self._is_plain(visit) and visit.page.history is None:  # each page counts once
             leads, has_items = self.linker.unknown(visit.links), bool(visit.items)
             visit.shape = self.linker.shapes.note(
                 visit.page.request.url, visit.content, body=response.body, has_items=has_items, leads=leads
@@ -201,7 +203,7 @@ class Visitor:
     def _is_plain(self, visit: Visit) -> bool:
         """Whether nothing but its URL tells a page from others."""
         request = visit.page.request
-        return bool(visit.content) and not request.identity and request.data is None
+        return bool(visit.content) and visit.status < 300 and not request.identity and request.data is None
 
     def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
         """The Visit of a page at which the spider's method of that name failed."""
@@ -276,7 +278,7 @@ class Visitor:
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit, name, called, door)
-            visit.items, visit.links, visit.cuts = await Stepped(drained_all, at_work)
+            visit.items, visit.links, visit.cuts = await timed("handler", Stepped(drained_all, at_work))
         finally:
             page_at_work.reset(token)
 
@@ -296,35 +298,21 @@ class Visitor:
                 if one.template.handler not in self._methods or one.template.failed:
                     self.check(replace(one.template, url="http://any/"))
                 followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
-                links += self.linker.followed(followed, page, cuts)
+                following = stages.each("links", self.linker.followed(followed, page, cuts))
+                while some := list(islice(following, AT_ONCE)):
+                    links += some
+                    if len(some) == AT_ONCE:
+                        await asyncio.sleep(0)  # what else waits for the loop has its turn
             elif isinstance(one, Request):
                 self.check(one)
                 if ended is None or not self.linker.is_left_out(one, page, ended, cuts):
                     links += self.linker.asked(one, page, cuts)
-            elif (kept := await self._refined(one)) is not None:
-                items.append(encode(kept))
+            elif (kept := await through(one, self.spider.pipeline, limit)) is not None:
+                item = encode(kept)
+                items.append(keyed(item, self.spider.item_key) if self._has_feed else item)
         return items, links, cuts
-
-    async def _refined(self, item: object) -> object | None:
-        pipeline = self.spider.pipeline
-        if not pipeline:
-            return item
-        refining = refined(item, pipeline)
-        (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
-        return kept.item if isinstance(kept, _Kept) else None
 
 
 def header(reply: Reply, name: str) -> str:
     """A header of an answer, or nothing."""
     return str(reply.headers.get(name, ""))
-
-
-class _Kept:
-    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
-
-    def __init__(self, item: object) -> None:
-        self.item = item
-
-
-async def _one(refining: Awaitable[object]) -> _Kept:
-    return _Kept(await refining)

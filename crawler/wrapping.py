@@ -11,6 +11,7 @@ from crawler.handling import NotNow, PageDoor, Stepped, drained
 from crawler.hops import sent, sent_by
 from crawler.models import Page, Request
 from crawler.politeness import REDIRECTS
+from crawler.recrawl import conditional
 from crawler.response import Response
 from crawler.urls import canonical, split
 from crawler.visits import header
@@ -19,7 +20,7 @@ from crawler.wraps import chained, checked
 
 async def asked(asker: Asker, lane: HostLane, page: Page, door: PageDoor) -> Reply:
     """The answer to a page whose turn has come. Raises FetchError, and HandlerError for what is a wrap's fault."""
-    wraps, request = asker.visitor.spider.wrap, page.request
+    wraps, request = asker.visitor.spider.wrap, conditional(page)
     if not wraps:
         return await asker.ask(lane, request)
     wire = _Wire(asker, door, request, lane)
@@ -72,6 +73,7 @@ class _Wire:
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self._door
         )
+        await self._asker.parser.parsed(response)
         self._replies.append((response, reply))
         return response
 

@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from crawler.shapes import LONGEST, STEP, Ended, Shape, Shapes, digest, shape_of
+from crawler.revisit import digest
+from crawler.shapes import LONGEST, STEP, Ended, Shape, Shapes, shape_of
 from crawler.traps import BARREN, SAME
 
 HOST = "http://a.test"

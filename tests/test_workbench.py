@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 
 from crawler.models import Kind, Page, Request
-from crawler.politeness import Pace
+from crawler.politeness import Pace, batch_at
 from crawler.robots import ALLOW_ALL
-from crawler.workbench import Lane, Workbench, batch_at
+from crawler.workbench import Lane, Workbench
 
 Bench = Workbench[str]
 

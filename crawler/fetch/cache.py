@@ -6,7 +6,7 @@ asked for again with each try of a spider. So it is never on unless it is asked 
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -40,14 +40,15 @@ class CachingFetcher(Fetcher):
 
     def __init__(
         self, settings: Settings, folder: Path, *, on_bytes: Callable[[int], None] | None = None,
-        clock: Callable[[], float] = time.time,
+        seeds: Container[str] = (), clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        super().__init__(settings, on_bytes=on_bytes)
+        super().__init__(settings, on_bytes=on_bytes, seeds=seeds)
         self._folder = folder
         self._lifetime = settings.cache_for
         self._clock = clock
         self.cached = 0
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # replies may be those to somebody who is logged in
 
     async def fetch(
         self,

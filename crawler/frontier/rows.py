@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
+from crawler.models import Link, Page, RobotsRecord, State, Visit, rank, unpacked
+from crawler.revisit import History
 
-PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
+HistoryRow: TypeAlias = tuple[str, str | None, str | None, float | None, int]
+PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int, HistoryRow | None]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
 ShapeRow: TypeAlias = tuple[str, str, int, int, str]
 LikenessRow: TypeAlias = tuple[int, str, str]
@@ -23,14 +25,17 @@ def of_link(link: Link, host: int, run: int) -> list[object]:
 def of_ending(visit: Visit) -> tuple[object, ...]:
     """What a visit changes in its page."""
     facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical, visit.content.hex() or None)
+    validators = (visit.content.hex() or None, visit.etag, visit.modified)
+    again = (visit.revisit_at, visit.interval, len(visit.items))
+    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical, *validators, *again)
 
 
 def page(host: int, origin: str, row: PageRow) -> Page:
     """A page for an engine."""
-    seq, path, place, attempts, deferrals, parent, rest, deaths = row
+    seq, path, place, attempts, deferrals, parent, rest, deaths, past = row
     request = unpacked(origin + path, place & 0xFFFF_FFFF, -(place >> 32), rest)
-    return Page(seq, host, request, attempts, deferrals, place, parent, deaths)
+    history = None if past is None else History(bytes.fromhex(past[0]), *past[1:])
+    return Page(seq, host, request, attempts, deferrals, place, parent, deaths, history)
 
 
 def robots(row: RobotsRow | None) -> RobotsRecord | None:
@@ -47,6 +52,13 @@ def of_events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]
         if visit.trace:
             yield run, visit.ended_at, visit.page.seq, visit.reason.partition(": ")[0], visit.trace
         yield from ((run, event.at, None, event.kind, event.detail) for event in visit.events)
+
+
+def of_likenesses(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+    """What the words of pages come to that were handled, and may be like further ones."""
+    for visit in visits:
+        if visit.likeness is not None and visit.state == State.DONE:
+            yield visit.page.host, visit.page.seq, run, visit.likeness.signature
 
 
 def of_hosts(visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:

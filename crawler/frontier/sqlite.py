@@ -6,7 +6,6 @@ to get it back while a handler computes: measured, 600 ms instead of 18 ms for a
 """
 
 import logging
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -38,12 +37,16 @@ from crawler.frontier import (
     rows,
 )
 from crawler.frontier.engines import Engines, clock_of
+from crawler.frontier.jobs import job_key
 from crawler.frontier.liveness import EngineLock
-from crawler.frontier.schema import OF_A_JOB
+from crawler.frontier.recrawl import Recrawl
+from crawler.frontier.schema import OF_A_JOB, OF_A_RUN
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.likeness import Likeness
 from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
+from crawler.politeness import batch_at
+from crawler.revisit import Revisit
 from crawler.shapes import Shape
 
 log = logging.getLogger(__name__)
@@ -85,6 +88,7 @@ class SqliteFrontier:
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay, supervisor)
         self.sessions = Sessions(self._journal, self._engines)
+        self._recrawl = Recrawl(self._journal)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
         self._seeds_version: object = None
@@ -94,8 +98,11 @@ class SqliteFrontier:
     def breadcrumb(self) -> Breadcrumb:
         return self._lock
 
-    async def begin(self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None) -> Run:
-        run = await self._journal.do(self._begin, job, fresh, limits or Limits(), part)
+    async def begin(
+        self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None,
+        revisit: Mapping[str, Revisit] | None = None,
+    ) -> Run:  # fmt: skip
+        run = await self._journal.do(self._begin, job, fresh, limits or Limits(), part, revisit or {})
         self._journal.patience = self._patience
         return run
 
@@ -154,51 +161,40 @@ class SqliteFrontier:
 
     # -- runs
 
-    def _begin(self, job: JobFacts, fresh: bool, limits: Limits, part: Part | None) -> Run:
+    def _begin(
+        self, job: JobFacts, fresh: bool, limits: Limits, part: Part | None, revisit: Mapping[str, Revisit]
+    ) -> Run:
         self._engines.renew()
         if fresh:
             self._forget()
-        self._key = self._job_key(job)
+        self._key = job_key(self._journal, job)
         last = self._journal.db.execute("SELECT number, finished_at FROM runs ORDER BY number DESC LIMIT 1").fetchone()
         resumed = last is not None and (last[1] is None or part is not None)
         self._run = part.run if part else (last[0] if resumed else last[0] + 1) if last else 1
         if not resumed:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
             self._journal.execute("UPDATE hosts SET circuit = '' WHERE circuit <> ''")
+        self._recrawl.begin(self._run, revisit, is_new=not resumed)
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
-        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
+        seeds, invocation = self._seeds(), self._engines.invocation or 0
+        return Run(self._run, resumed, self._key, seeds, invocation, self._engines.others, self._recrawl.is_on)
 
     def _seeds(self) -> Seeds:
-        found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
-        folders = tuple(origin + folder for origin, listed in found for folder in listed.split("\n") if folder)
+        found = cast("list[tuple[str, str, int]]", self._journal.json(queries.SEED_HOSTS))
+        folders = tuple(origin + folder for origin, listed, _ in found for folder in listed.split("\n") if folder)
         self._seeds_version = self._journal.value(queries.SEEDS_VERSION)
-        return Seeds(tuple(origin for origin, _ in found), folders)
+        written = frozenset(origin for origin, _, is_written in found if is_written)
+        return Seeds(tuple(origin for origin, _, _ in found), folders, written)
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in (
-            ("items", "events", "sinks", "files", "invocations", "cuts", "shapes", "likenesses") if ended else ()
-        ):
+        for table in OF_A_RUN if ended else ():
             forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names are our own
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
     def _is_over(self) -> bool:
         return self._journal.value("SELECT finished_at FROM runs WHERE number = ?", (self._run,)) is not None
-
-    def _job_key(self, job: JobFacts) -> bytes:
-        facts = _encode(job, order="deterministic").decode()
-        self._journal.execute(
-            "INSERT OR IGNORE INTO job VALUES ('facts', ?), ('key', ?)", (facts, secrets.token_bytes(16))
-        )
-        stored = cast("str", self._journal.value("SELECT value FROM job WHERE key = 'facts'"))
-        if stored != facts:
-            was = _decode(stored, type=JobFacts)
-            raise ConfigError(
-                f"this job belongs to spider {was.spider!r} with arguments {dict(was.arguments)}, not to "
-                f"{job.spider!r} with {dict(job.arguments)}: choose another name with --job, or start over with --fresh"
-            )
-        return cast("bytes", self._journal.value("SELECT value FROM job WHERE key = 'key'"))
 
     def _forget(self) -> None:
         if self._engines.others:
@@ -232,6 +228,8 @@ class SqliteFrontier:
         if added < len(found):
             added += (known := self._meet(found))
             best = {cast("int", row[0]): cast("int", row[3]) for row in found} if known else {}
+            dated = [[*row, link.modified] for row, link in zip(found, links, strict=True) if link.modified]
+            self._recrawl.hasten(dated, self._clock())
         if added:
             best |= dict(cast("list[tuple[int, int]]", self._journal.json(queries.BEST_NEW, (last,))))
             self._journal.rows(queries.HOSTS_DUE, best)
@@ -240,6 +238,7 @@ class SqliteFrontier:
 
     def _sow(self, links: Sequence[Link], ids: Mapping[str, int]) -> None:
         changed = self._journal.rows(queries.SEED, {ids[link.origin] for link in links})
+        changed += self._journal.rows(queries.SEED_WRITTEN, {ids[link.origin] for link in links if link.written})
         for link in links:
             if link.moved_to:
                 changed += self._journal.change(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
@@ -264,6 +263,8 @@ class SqliteFrontier:
         if self._is_over():
             return Leased()
         seeds = self._seeds() if self._journal.value(queries.SEEDS_VERSION) != self._seeds_version else None
+        if self._recrawl.is_on:
+            self._recrawl.wake(self._run, self._clock(), want.held)
         share, held, free = self._engines.share(want.horizon)
         leases = self._taken(want, min(want.hosts, max(0, share - held)))
         reserved, is_spent = (0, False) if want.reserve is None else self._engines.reserve(want.reserve)
@@ -271,15 +272,17 @@ class SqliteFrontier:
 
     def _taken(self, want: Want, hosts: int) -> list[Lease]:
         now = self._clock()
-        taken: list[int] = []
+        taken: list[list[Json]] = []
         if hosts:
-            taken += cast("list[int]", self._journal.json(queries.FREE_HOSTS, (now, want.horizon, hosts)))
+            taken += self._journal.json(queries.FREE_HOSTS, (now, want.horizon, hosts))
         if want.origins:
             self._host_ids(want.origins)
             named = _encode(want.origins).decode()
-            taken += cast("list[int]", self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon)))
-        self._journal.rows(queries.TAKE, [(host, self._engines.id) for host in taken])
-        asked: dict[int, list[tuple[int, int]]] = {max(1, want.batch): [(host, 1) for host in taken]}
+            taken += self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon))
+        self._journal.rows(queries.TAKE, [(host, self._engines.id) for host, _ in taken])
+        asked: dict[int, list[tuple[int, int]]] = {}
+        for host, delay in cast("list[tuple[int, float | None]]", taken):  # a slow one is asked for few pages at a time
+            asked.setdefault(max(1, min(want.batch, batch_at(delay or 0.0))), []).append((host, 1))
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
             asked.setdefault(1 << (len(held) + more).bit_length(), []).append((host, 0))
@@ -308,11 +311,16 @@ class SqliteFrontier:
             cast("int", host): token for host, token in self._journal.json(queries.TOKENS, (hosts, self._engines.id))
         }
         refused = frozenset(i for i, visit in enumerate(visits) if tokens.get(visit.page.host) != visit.token)
-        excess = self._engines.excess((i, visit) for i, visit in enumerate(visits) if i not in refused)
-        left_out = refused | excess
-        accepted = [visit for i, visit in enumerate(visits) if i not in left_out] if left_out else visits
+        numbered = [(i, visit) for i, visit in enumerate(visits) if i not in refused]
+        if self._recrawl.is_on:
+            accepted, excess = self._recrawl.told(numbered, self._engines.excess)
+        else:
+            excess = self._engines.excess(numbered)
+            accepted = [visit for i, visit in numbered if i not in excess]
         item_bytes = self._end(accepted)
         self._store(accepted)
+        if self._recrawl.is_on:
+            self._recrawl.store(accepted)
         self.sessions.change(accepted, self._clock())
         best = self._add([link for visit in accepted for link in visit.links])
         if any(map(circles.is_elsewhere, accepted)) and not self._is_over():
@@ -338,7 +346,7 @@ class SqliteFrontier:
         items = [
             (run, v.page.seq, n, i.kind, i.body, i.quarantine, checks.crc(run, v.page.seq, n, i))
             for v in visits
-            for n, i in enumerate(v.items)
+            for n, i in enumerate(v.items, v.page.history.entries if v.page.history else 0)
         ]
         self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]
@@ -348,10 +356,7 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_CUTS, cuts)
         shapes = [(run, v.page.host, *msgspec.structs.astuple(v.shape)) for v in visits if v.shape]
         self._journal.rows(queries.SET_SHAPES, shapes)
-        likenesses = [
-            (v.page.host, v.page.seq, run, v.likeness.signature) for v in visits if v.likeness and v.state == State.DONE
-        ]
-        self._journal.rows(queries.SET_LIKENESSES, likenesses)
+        self._journal.rows(queries.SET_LIKENESSES, list(rows.of_likenesses(run, visits)))
         self._journal.rows(queries.HOST_FACTS, list(rows.of_hosts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
