@@ -13,9 +13,9 @@ The floors, from the ground; a file imports from its own floor or from below:
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      workbench feeder engine committer turns                 one page's journey
                  asking hops door wrapping downloads discovery
-                 visits linker handling parsing trial logins export
-                 stats profile progress pressure machine recrawl
-                 job processes
+                 visits linker handling parsing trial logins rotation
+                 export stats profile progress pressure machine
+                 recrawl job processes
     4 doors      cli demo testing simulation                             how people come in
 """
 

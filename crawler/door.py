@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crawler.asking import Asker
+from crawler.asking import Asker, session_in_use
 from crawler.budget import LimitReached
 from crawler.errors import CrawlerError, HandlerError, HttpError, LeaseLost, StoreError
 from crawler.fetch import Reply
@@ -67,6 +67,11 @@ class Door:
         """The response to an extra request of a handler or a login, whose own time stands still meanwhile."""
         self.count()
         self.visitor.check(request)
+        in_use = session_in_use.get()
+        if request.session is not None and (in_use is None or request.session != in_use.name):
+            raise HandlerError(
+                f"what is fetched at once is of the page's session: yield a request for {request.session!r}"
+            )
         try:
             reply = await _fetched(self._asker, request, self)
         except (NotNow, LeaseLost, LimitReached, StoreError) as error:

@@ -91,6 +91,12 @@ class Engine:
             asyncio.get_running_loop().call_later(LAST_WORDS, self._abandon)
             self._stirred.set()
 
+    def park(self, reason: str) -> None:
+        """As `stop`, when there is nothing that could be done now."""
+        if not self.outcome:
+            self.stop(reason)
+            self.outcome = f"parked: {reason}"
+
     def stir(self) -> None:
         """Make the feeder look again."""
         self._stirred.set()

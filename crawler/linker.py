@@ -104,6 +104,8 @@ class Linker:
     def asked(self, request: Request, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         """The link that a request makes, if it is in scope."""
         request = replace(request, depth=page.request.depth + 1)
+        if request.session is None and page.request.session is not None and request.method not in {"GET", "HEAD"}:
+            request = replace(request, session=page.request.session)  # a form's hidden fields are of its session
         refusal = None if request.anywhere or request.kind != "page" else self.gate.refusal(request.url)
         if refusal is None:
             yield self.link(request, parent=page.seq)

@@ -50,7 +50,8 @@ HOUSEKEEPING = frozenset({"start", "robots.txt", "sitemap"})
 class Request(Struct, frozen=True, omit_defaults=True):
     """One thing to ask for. Made by `Response.request`, `Response.follow`, `Spider.request`; never changed.
 
-    ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON.
+    ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON;
+    ``session`` is the name of the one that it is asked in, if that matters.
     """
 
     url: str
@@ -70,6 +71,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     retry: bool = False
     hops: tuple[str, ...] = ()
     path: str | None = None
+    session: str | None = None
     by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
 
     def __repr__(self) -> str:
@@ -229,9 +231,9 @@ class Visit(Struct):
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
     page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
-    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest of its
-    body, ``etag`` and ``modified`` what the server says of that; ``shape`` what is known now of its URL's shape, where
-    that matters; ``cuts`` by their reasons. It is visited again at ``revisit_at``, after so long an ``interval``.
+    name and version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest
+    of its body, ``etag`` and ``modified`` what the server says of that; ``shape`` what is known now of its URL's shape,
+    where that matters; ``cuts`` by their reasons. It is visited again at ``revisit_at``, after so long an ``interval``.
     """
 
     page: Page
@@ -256,7 +258,7 @@ class Visit(Struct):
     circuit: str | None = None
     events: Sequence[Event] = ()
     cookies: Sequence[Cookie] = ()
-    session: int = 0
+    session: tuple[str, int] = ("", 0)
     canonical: str | None = None
     content: bytes = b""
     etag: str | None = None

@@ -127,6 +127,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = None
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
+    session_bans: Annotated[
+        Count, Meta(description="pages in a row with an answer that looks like a ban: their session is retired")
+    ] = 3
+    session_rest: Annotated[Timeout, Meta(description="how long a retired session is left alone")] = 3600.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
     credentials: Annotated[
         dict[str, Credential], Meta(description="who we are to an origin: user and password, or token")

@@ -116,6 +116,8 @@ class Visitor:
             raise HandlerError(f"{request.url!r} is not a canonical URL: make requests with response.request(…)")
         if abs(request.priority) > MAX_PRIORITY:
             raise HandlerError(f"priority {request.priority} is beyond {MAX_PRIORITY:,} either way")
+        if request.session is not None and request.session not in self.spider.sessions:
+            raise HandlerError(f"{request.session!r} is none of the spider's sessions")
         for name in (request.handler, request.failed):
             if name and name not in self._methods:
                 self._method(name)
@@ -295,7 +297,7 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                if one.template.handler not in self._methods or one.template.failed:
+                if one.template.handler not in self._methods or one.template.failed or one.template.session:
                     self.check(replace(one.template, url="http://any/"))
                 followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
                 following = stages.each("links", self.linker.followed(followed, page, cuts))

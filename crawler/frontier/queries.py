@@ -177,6 +177,7 @@ MOVE_TIMES = (
     "UPDATE hosts SET ready_at = ready_at + ?1 WHERE ready_at > 0",
     "UPDATE hosts SET due_at = due_at + ?1 WHERE due_at > 0",
     "UPDATE hosts SET robots_fetched_at = robots_fetched_at + ?1, robots_expires_at = robots_expires_at + ?1",
+    "UPDATE sessions SET retired_until = retired_until + ?1 WHERE retired_until > 0",
     "UPDATE pages SET due_at = due_at + ?1 WHERE state = 0 AND due_at > 0",
     "UPDATE pages SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0 AND state <> 0",
     "UPDATE hosts SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0",

@@ -87,7 +87,7 @@ class SqliteFrontier:
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay, supervisor)
-        self.sessions = Sessions(self._journal, self._engines)
+        self.sessions = Sessions(self._journal, self._engines, clock)
         self._recrawl = Recrawl(self._journal)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
