@@ -144,6 +144,7 @@ class Login:
         """A page asked in it looks like one to somebody who is banned; after so many in a row it is retired."""
         if version == self.version and not self.is_retired and page.seq not in self._signs:
             self._signs.add(page.seq)
+            self._strikes += 1  # at once, so that a good answer that comes meanwhile clears it
             most = self._asker.engine.settings.session_bans
             await self._strike(version, most, f"banned, as on {page.request.url}")
 
