@@ -20,7 +20,7 @@ from crawler.errors import ConnectionReset, FetchError, LeaseLost
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
-from crawler.handling import NotNow
+from crawler.handling import NotNow, NotYet
 from crawler.models import Event, Request, State, Visit
 from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host, is_trouble
 from crawler.pressure import Pressure
@@ -78,6 +78,20 @@ class Asker:
             if self.engine.settings.adaptive:
                 self.engine.workbench.heard(lane, reply.status, 0.0)
 
+    async def bind(self, lane: HostLane, request: Request) -> None:
+        """Have all groups of a request be this engine's, as its host is; called before anything is sent.
+
+        Raises NotYet if it has to wait for its turn anew, LeaseLost if a group is another engine's, DnsError.
+        """
+        feeder = self.engine.feeder
+        addresses = await self.fetcher.addresses(request.url) if feeder.by_address else ()
+        if await feeder.join(lane, request.group, addresses):
+            return
+        self.engine.stir()
+        if lane.is_leaving:
+            raise LeaseLost("one of its groups is another engine's")
+        raise NotYet("its groups have to be waited for")
+
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
         began_at = self.engine.clock.epoch()
@@ -92,6 +106,7 @@ class Asker:
     async def _answer(self, lane: HostLane, request: Request) -> Reply:
         sent: list[bool] = []
         try:
+            await self.bind(lane, request)
             reply = await self.fetcher.fetch(
                 request,
                 headers=self.headers(request),
@@ -105,7 +120,7 @@ class Asker:
                 self.engine.workbench.heard(lane, reply.status, reply.waited)  # robots.txt is quicker than pages are
             return reply
         finally:
-            self.free(lane, was_sent=bool(sent))
+            self.free(lane, request, was_sent=bool(sent))
 
     @contextmanager
     def attempt(self, lane: HostLane, request: Request) -> Iterator[None]:
@@ -156,15 +171,16 @@ class Asker:
         if self.engine.workbench.lanes.get(lane.host) is not lane:
             raise LeaseLost("its host was taken over while the connection was made")
         self.keep_hours(lane)
-        wait = lane.ready_at - self.engine.clock.monotonic()
+        groups = lane.groups_of(request.group)
+        wait = max([lane.ready_at, *(group.ready_at for group in groups)]) - self.engine.clock.monotonic()
         if wait > 0:
             raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
-        if sent and lane.pace.pause:
+        if sent and any(pace.pause for pace in (lane.pace, *(group.pace for group in groups))):
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
-        self.engine.workbench.sent(lane, self.engine.clock.monotonic())
+        self.engine.workbench.sent(lane, self.engine.clock.monotonic(), request.group)
         now = self.engine.clock.epoch()
-        lane.count(now)
+        lane.count(now, request.group)
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
@@ -177,7 +193,7 @@ class Asker:
             due_at = max(clock.epoch(), clock.epoch() + lane.ready_at - clock.monotonic())
             self.hold_back(lane, next_open(lane.pace.windows, due_at))
 
-    def free(self, lane: HostLane, *, was_sent: bool) -> None:
-        """Give the host's place back."""
-        self.engine.workbench.done(lane, was_sent=was_sent)
+    def free(self, lane: HostLane, request: Request, *, was_sent: bool) -> None:
+        """Give the request's place back, at its host and in its groups."""
+        self.engine.workbench.done(lane, request.group, was_sent=was_sent)
         self.engine.dispatch()

@@ -53,7 +53,7 @@ class Stats:
         if len(engine.in_flight) >= engine.settings.concurrency:
             return f"{engine.settings.concurrency} requests in flight (concurrency)"
         now = engine.clock.monotonic()
-        waiting = sum(1 for lane in engine.workbench.lanes.values() if lane.ready_at > now)
+        waiting = sum(1 for lane in engine.workbench.lanes.values() if lane.rests_until > now)
         if waiting:
             return f"politeness of {waiting} host{'s' if waiting > 1 else ''}"
         unknown = sum(1 for lane in engine.workbench.lanes.values() if lane.robots is None)

@@ -14,7 +14,7 @@ from crawler.errors import JournalVersionError, StorageFull
 from crawler.frontier import Frontier, JobFacts, Want
 from crawler.frontier.schema import opened, readable
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import Link
+from crawler.models import Clock, Link
 from tests.frontier_contract import JOB, Desk, FrontierContract, Now
 
 
@@ -22,7 +22,7 @@ class TestSqliteFrontier(FrontierContract):
     """In memory."""
 
     async def open(self, now: Now) -> Frontier:
-        return SqliteFrontier(":memory:", clock=now)
+        return SqliteFrontier(":memory:", clock=Clock(now, now))
 
 
 class TestSqliteFile(FrontierContract):
@@ -33,11 +33,11 @@ class TestSqliteFile(FrontierContract):
         self.folder = tmp_path
 
     async def open(self, now: Now) -> Frontier:
-        return SqliteFrontier(self.folder / "job.db", clock=now)
+        return SqliteFrontier(self.folder / "job.db", clock=Clock(now, now))
 
     async def test_a_second_engine(self, desk: Desk) -> None:
         """Two engines share a journal; what one holds the other leaves, and takes when it is given back."""
-        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
         await other.begin(JOB, fresh=False)
         await desk.add("http://a.test/")
         lease = await desk.lease_one()
@@ -51,7 +51,7 @@ class TestSqliteFile(FrontierContract):
 
     async def test_seeds_of_others(self, desk: Desk) -> None:
         """An engine learns of seeds that another has added, once; of its own it knows."""
-        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
         await other.begin(JOB, fresh=False)
         await desk.frontier.add([desk.link("http://a.test/", seed=True)])
         want = Want(0, 1, 10.0)
@@ -64,7 +64,7 @@ class TestSqliteFile(FrontierContract):
 
     async def test_fresh_needs_the_job_for_itself(self, desk: Desk) -> None:
         """A job that runs is not started over."""
-        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
         with pytest.raises(Exception, match="running"):
             await other.begin(JOB, fresh=True)
         await other.close()

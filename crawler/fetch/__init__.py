@@ -14,6 +14,7 @@ from typing import Any, Self, TypeAlias
 
 import aiohttp
 from aiohttp.connector import Connection
+from aiohttp.helpers import is_ip_address
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 from yarl import URL
@@ -29,6 +30,7 @@ from crawler.fetch.routes import Routes
 from crawler.models import Request
 from crawler.proxies import Proxy
 from crawler.settings import MIB, Settings
+from crawler.urls import hostname
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
 RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
@@ -126,6 +128,16 @@ class Fetcher:
         self._deadlines.close()
         await self._session.close()
         await self._resolver.close()
+
+    async def addresses(self, url: str) -> tuple[str, ...]:
+        """The IP addresses by which a URL's host is reached; none by way of a proxy. Raises `DnsError`."""
+        host = hostname(url)
+        if self._routes.has_proxy(url):
+            return ()
+        if is_ip_address(host):
+            return (host,)
+        found = await self._resolver.resolve(host, family=self._routes.family)
+        return tuple(dict.fromkeys(one["host"] for one in found))
 
     async def fetch(
         self,

@@ -21,6 +21,7 @@ FINISHED_EARLY = "a finished run with a pending page"
 OLDER_UNFINISHED = "an older run that is not finished"
 TALLIES = "a run whose tallies do not add up"
 UNKNOWN_OWNER = "a host whose owner is unknown"
+GROUP_ASTRAY = "a group that is not its hosts' owner's"
 NO_DUE_TIME = "a free host with a pending page and no due time"
 VAIN_DUE_TIME = "a free host with a due time and no pending page"
 ITEM_COUNT = "a run whose count of items is wrong"
@@ -55,6 +56,12 @@ QUESTIONS = {
         WHERE run = (SELECT max(number) FROM runs)""",  # noqa: S608  # constants
     UNKNOWN_OWNER: """
         SELECT origin FROM hosts WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM engines)""",
+    GROUP_ASTRAY: """
+        SELECT name FROM groups JOIN members ON group_id = groups.id JOIN hosts ON hosts.id = host
+        WHERE hosts.owner IS NOT NULL AND groups.owner IS NOT hosts.owner
+        UNION SELECT name FROM groups WHERE owner IS NOT NULL AND NOT EXISTS (
+          SELECT 1 FROM members JOIN hosts ON hosts.id = host
+          WHERE group_id = groups.id AND hosts.owner = groups.owner)""",
     NO_DUE_TIME: """
         SELECT origin FROM hosts WHERE owner IS NULL AND due_at IS NULL
         AND EXISTS (SELECT 1 FROM pages WHERE pages.host = hosts.id AND state = 0)""",
@@ -145,7 +152,7 @@ def crc(run: int, page: int, n: int, item: Item) -> int:
 def _answers(db: apsw.Connection) -> Iterator[Finding]:
     is_older = db.pragma("user_version") < VERSION
     for what, select in QUESTIONS.items():
-        if is_older and what == ITEM_COUNT:  # version 1 counted the bytes of quarantined items too
+        if is_older and what in {ITEM_COUNT, GROUP_ASTRAY}:  # bytes of quarantined items counted too; no groups
             continue
         for row in db.execute(select).fetchall()[:_MANY]:
             yield Finding(what, ", ".join(map(str, row)))

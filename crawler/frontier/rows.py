@@ -7,7 +7,7 @@ from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
 
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
-LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str]
+LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str, dict[str, tuple[float, float]]]
 
 
 def of_link(link: Link, host: int, run: int) -> list[object]:

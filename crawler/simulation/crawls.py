@@ -123,8 +123,7 @@ class SimulatedCrawl:
         return SqliteFrontier(
             self.journal.connection,
             default_delay=self._settings.delay,
-            clock=self.epoch,
-            monotonic=self._loop.time,
+            clock=Clock(self._loop.time, self.epoch),
             writer=writer,
             lock=SharedLock(self.journal, process),
         )

@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn, Self, TypeAlias
 
@@ -22,7 +23,7 @@ from crawler.files import FileStore
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, REDIRECTS
 from crawler.settings import Settings
-from crawler.urls import canonical, split
+from crawler.urls import canonical, hostname, split
 
 HTML, TEXT = "text/html", "text/plain"
 NEVER_SENT = (ConnectTimeout, DnsError, TlsError)
@@ -141,6 +142,12 @@ class Web:
         return b""
 
 
+def address_of(settings: Settings, url: str) -> tuple[str, ...]:
+    """The address that the setting `resolve` has for a URL's host, if it has one."""
+    host = hostname(url)
+    return tuple(address for pattern, address in settings.resolve.items() if fnmatchcase(host, pattern))[:1]
+
+
 Noted: TypeAlias = Callable[[Request], Asked]
 
 
@@ -157,6 +164,10 @@ class Wire(Fetcher):
 
     async def __aexit__(self, *raised: object) -> None:
         """Nothing is open."""
+
+    async def addresses(self, url: str) -> tuple[str, ...]:
+        """What the setting `resolve` says of a URL's host; nothing if it has not heard of it."""
+        return address_of(self._settings, url)
 
     async def fetch(
         self,
