@@ -63,7 +63,7 @@ class Asked(Struct):
     `is_final` when what came is what the URL always answers. `error` is what came instead of an answer.
 
     `owner` and `ready_at` are what the journal said of the host when it was sent: whose it was, by the engine's number
-    there, and from when on it might be asked.
+    there, and from when on it might be asked. `groups` are those that have limits, each with its owner.
     """
 
     at: float
@@ -80,6 +80,7 @@ class Asked(Struct):
     retry_after: float = 0.0
     is_final: bool = False
     error: type[FetchError] | None = None
+    groups: Mapping[str, int | None] = {}
 
 
 class Web:
