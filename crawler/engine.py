@@ -31,6 +31,7 @@ current_page: ContextVar[Page | None] = ContextVar("current_page", default=None)
 HEARTBEAT, LEASE_TIME = 0.5, 30.0
 LAST_WORDS = 10.0  # what is in flight when the crawl is stopped has this long
 LONGEST_REST = 3600.0  # nothing to ask for longer than this: the run is parked
+SHORTEST_REST = 0.05  # an engine without work looks again after it, and then a little later
 
 Turn = tuple[HostLane, Page]
 Visiting = Callable[[HostLane, Page], Awaitable[Visit]]
@@ -103,6 +104,7 @@ class Engine:
     # -- feeder
 
     async def _feed(self) -> None:
+        rests = 0
         while not self.outcome:
             self._stirred.clear()
             if await self.feeder.refill():
@@ -111,20 +113,22 @@ class Engine:
             if self.budget.reached and not any(page.request.is_counted for page in self.in_flight.values()):
                 self.stop(self.budget.reached)
             elif self.workbench.lanes or self.committer.is_busy:
+                rests = 0
                 await self._wait(1.0)
             else:
-                await self._rest()
+                await self._rest(SHORTEST_REST * 2 ** min(rests, 2))
+                rests += 1
 
-    async def _rest(self) -> None:
+    async def _rest(self, longest: float) -> None:
         counts = await self.frontier.counts()
         if not counts.pending:
             self.outcome = self.outcome or "finished"
             return
-        ahead = 1.0 if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
+        ahead = longest if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
         if ahead > LONGEST_REST and not counts.held:
             self.outcome = self.outcome or "parked"
-        else:  # other engines may find more on the hosts that they hold
-            await self._wait(min(1.0, max(0.05, ahead)))
+        else:  # other engines may find more on the hosts that they hold, or leave some to this one
+            await self._wait(min(longest, max(SHORTEST_REST, ahead)))
 
     def _commit_window(self) -> float:
         return self.settings.commit_window if self.in_flight else 0.0

@@ -19,6 +19,7 @@ from crawler.workbench import Workbench
 log = logging.getLogger(__name__)
 
 HORIZON = 10.0  # a host that may not be asked within it is left to others
+STARTING = 3.0  # after it every engine of several has begun
 ROBOTS_WAIT = 20.0  # until a host is looked at again whose robots.txt lies on another one
 START = "start://seeds"  # the host of `start()`, which has neither robots.txt nor pace
 
@@ -43,6 +44,7 @@ class Feeder:
         self._began = clock.epoch()
         self._by_site = are_by(settings, SITE)
         self.by_address = are_by(settings, IP)
+        self.engines = 1  # that are to share the work; the others come a little later
 
     async def refill(self) -> bool:
         """Give back idle hosts, lease others, fetch pages for those that run low; whether more has come meanwhile."""
@@ -54,7 +56,7 @@ class Feeder:
         hungry = list(self._workbench.hungry())
         for lane in hungry:
             lane.refilling = True
-        room = max(64, 4 * self._settings.concurrency) - len(self._workbench.lanes)
+        room = self._most_hosts(now) - len(self._workbench.lanes)
         held = {lane.host: (lane.held, lane.batch) for lane in hungry}
         reserve = self._reserve()
         want = Want(max(0, room), batch_at(self._settings.delay), HORIZON, held, reserve=reserve)
@@ -69,6 +71,12 @@ class Feeder:
         stuck = [lane for lane in self._workbench.lanes.values() if lane.is_stuck]
         is_short = reserve is not None and reserve < (self._reserve() or 0)
         return (bool(stuck) and await self._want_robots(stuck)) or is_short
+
+    def _most_hosts(self, now: float) -> int:
+        """How many hosts to hold; while other engines are starting only as many as keep this one busy till then."""
+        if self.engines > 1 and now < self._began + STARTING:
+            return max(16, self._settings.concurrency // 2)
+        return max(64, 4 * self._settings.concurrency)
 
     def _reserve(self) -> int | None:
         if self._budget.limits.max_pages is None:

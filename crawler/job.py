@@ -222,6 +222,7 @@ class Crawl:
         visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
+        self._engine.feeder.engines = self._engines
         self._stats = Stats(self._engine, counts)
         for target in self._targets():
             sink = sink_for(target, formulas=settings.csv_formulas)

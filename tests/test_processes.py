@@ -214,7 +214,7 @@ def test_engines_killed_at_random(tmp_path: Path, site: Site, output: str) -> No
     job = Job(tmp_path, site, site.url("/"), pause=0.01)
     process = job.start("-j", "2", "-o", output)
     kills = 0
-    for seen in range(8, 80, 12):
+    for seen in range(8, 80, 18):
         wait_for(lambda seen=seen: len(site.seen) > seen or process.poll() is not None)
         if engines := children(process.pid):
             os.kill(victim := engines[seen % len(engines)], signal.SIGKILL)

@@ -1,6 +1,7 @@
 """What goes on at one time: requests side by side, several engines on one journal; and one run after another."""
 
 import asyncio
+import os
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -239,6 +240,36 @@ async def test_two_engines_and_many_hosts(site: Site, tmp_path: Path) -> None:
     assert len(asked) == len(set(asked)) == 280
     for output in ("1.jsonl", "2.jsonl"):
         assert len((tmp_path / output).read_text().splitlines()) == 280
+
+
+async def test_hosts_for_those_that_are_starting(site: Site, tmp_path: Path) -> None:
+    """The first of several engines takes only what keeps it busy until the others are there."""
+    answer, asked = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request: object) -> str:
+        asked.set()
+        await answer.wait()
+        return "x"
+
+    hosts = [f"h{n}.test" for n in range(70)]
+    for host in hosts:
+        site.answer("/", slow, host=host)
+
+    def crawl(engines: int) -> Crawl:
+        settings = {**site.settings, "concurrency": 4, "obey_robots": False}
+        seeds = [site.url("/", host=host) for host in hosts]
+        made = Crawl(spider(everything, *seeds), settings=settings, folder=tmp_path / str(engines))
+        made.supervise(os.getpid(), engines, lambda size: size)
+        return made
+
+    async with crawl(2) as one_of_two, crawl(1) as alone:
+        await asked.wait()
+        while alone._engine is None or len(alone._engine.workbench.lanes) < 32:  # noqa: ASYNC110  # no event
+            await asyncio.sleep(0.01)
+        assert one_of_two._engine is not None
+        assert len(one_of_two._engine.workbench.lanes) <= 16
+        answer.set()
+        assert (await ended(one_of_two)).pages == (await ended(alone)).pages == 70
 
 
 async def test_an_idle_engine_is_quiet(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
