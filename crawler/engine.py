@@ -167,7 +167,8 @@ class Engine:
             try:
                 visit = await self._visit(lane, page)
             except NotYet:
-                self.workbench.put(lane, [page], complete=lane.complete)
+                if self.workbench.lanes.get(lane.host) is lane:
+                    self.workbench.put(lane, [page], complete=lane.complete)
             except (LeaseLost, LimitReached) as error:
                 log.debug("%s stays pending: %s", page.request.url, error)
             finally:

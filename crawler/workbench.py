@@ -21,15 +21,15 @@ class Workbench(Generic[Ticket]):
 
     def __init__(self, group_pace: Callable[[str], Pace | None] = lambda _name: None) -> None:
         self._group_pace = group_pace
-        self._members: dict[str, tuple[Group, dict[int, Lane[Ticket]]]] = {}  # hosts by group, the last asked last
+        self._members: dict[str, tuple[Group, dict[int, Lane[Ticket]]]] = {}  # hosts by group
         self.lanes: dict[int, Lane[Ticket]] = {}
         self.by_origin: dict[str, Lane[Ticket]] = {}
         self.in_flight = 0
         self._slowed: dict[int, Tempo] = {}  # of hosts that were given back, mostly since they said to wait
         self._hurried: dict[int, Lane[Ticket]] = {}
         self._suspected: dict[int, Lane[Ticket]] = {}
-        self._due: list[tuple[float, int, Lane[Ticket]]] = []
-        self._due_robots: list[tuple[float, int, Lane[Ticket]]] = []
+        self._due: list[tuple[float, float, int, Lane[Ticket]]] = []
+        self._due_robots: list[tuple[float, float, int, Lane[Ticket]]] = []
         self._turns = count()
 
     def open(self, lane: Lane[Ticket]) -> None:
@@ -100,7 +100,9 @@ class Workbench(Generic[Ticket]):
             return
         lane.armed = True
         first = lane.pages[0][2].request.kind == "robots"
-        heappush(self._due_robots if first else self._due, (due_at, next(self._turns), lane))
+        # of hosts that may be asked at the same time the one that has waited longest is first
+        entry = (due_at, lane.sent_at, next(self._turns), lane)
+        heappush(self._due_robots if first else self._due, entry)
 
     def _arm_mates(self, groups: Sequence[Group]) -> None:
         for group in groups:
@@ -112,9 +114,11 @@ class Workbench(Generic[Ticket]):
         taken = self._take_from(self._due_robots, now)
         return taken if taken or robots_only else self._take_from(self._due, now)
 
-    def _take_from(self, due: list[tuple[float, int, Lane[Ticket]]], now: float) -> tuple[Lane[Ticket], Page] | None:
+    def _take_from(
+        self, due: list[tuple[float, float, int, Lane[Ticket]]], now: float
+    ) -> tuple[Lane[Ticket], Page] | None:
         while due and due[0][0] <= now:
-            lane = heappop(due)[2]
+            lane = heappop(due)[-1]
             lane.armed = False
             if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.places:
                 continue
@@ -152,8 +156,6 @@ class Workbench(Generic[Ticket]):
         lane.in_flight += 1
         for group in lane.groups_of(name):
             group.start()
-            lanes = self._members[group.name][1]
-            lanes[lane.host] = lanes.pop(lane.host)
         if lane.pace.pause:
             lane.is_sending = True  # the pause counts from the moment the request is written
         else:
