@@ -43,13 +43,13 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(folder: Path, log: Path | None = None) -> Iterator[int]:
+def nginx(folder: Path, log: Path | None = None, configuration: str = CONFIGURATION) -> Iterator[int]:
     """nginx with the three sites at all loopback addresses; its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     locations = " ".join(f"location /{name}/ {{ alias {path}/; }}" for name, path in SITES.items())
     file = folder / "nginx.conf"
-    file.write_text(CONFIGURATION.format(folder=folder, port=port, locations=locations, log=log or "off"))
+    file.write_text(configuration.format(folder=folder, port=port, locations=locations, log=log or "off"))
     server = subprocess.Popen(["nginx", "-e", str(folder / "error.log"), "-c", str(file)])
     deadline = time.monotonic() + 10
     while True:
