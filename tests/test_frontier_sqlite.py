@@ -11,11 +11,13 @@ import apsw
 import pytest
 
 from crawler.errors import JournalVersionError, StorageFull
-from crawler.frontier import Frontier, JobFacts, Want
+from crawler.frontier import Frontier, JobFacts, Parting, Want
 from crawler.frontier.schema import opened, readable
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Link
 from tests.frontier_contract import JOB, Desk, FrontierContract, Now
+
+ABC = ["http://a.test", "http://b.test", "http://c.test"]
 
 
 class TestSqliteFrontier(FrontierContract):
@@ -48,6 +50,56 @@ class TestSqliteFile(FrontierContract):
         assert len((await other.lease(want)).leases) == 1
         await other.close()
         assert len(await desk.lease()) == 1
+
+    async def test_a_group_is_one_engines(self, desk: Desk) -> None:
+        """A group that one engine holds no other joins, nor gets any of its hosts, until the last of them is free."""
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
+        await other.begin(JOB, fresh=False)
+        await desk.add("http://a.test/", "http://b.test/", "http://c.test/")
+        first, second, third = (await desk.frontier.lease(Want(0, 9, 10.0, origins=ABC))).leases
+        await desk.frontier.release([Parting(third.host, third.token, 0.0)])
+        for lease in (first, second):
+            assert await desk.frontier.join(lease.host, lease.token, {"key": 1.0}) is not None
+        named = Want(0, 10, 10.0, origins=ABC)
+        (strange,) = (await other.lease(named)).leases
+        assert await other.join(strange.host, strange.token, {"key": 1.0}) is None
+        await other.release([Parting(strange.host, strange.token, 0.0, groups={"key": 0.0})])
+        assert (await other.lease(named)).leases == []
+        assert (await other.lease(Want(10, 10, 10.0))).leases == []
+        assert (await other.counts()).next_due_at is None
+        await desk.release(first)
+        assert (await other.lease(named)).leases == []
+        await desk.release(second)
+        assert len((await other.lease(named)).leases) == 3
+        assert await other.violations() == []
+        await other.close()
+
+    async def test_hosts_of_ones_own_groups_come_first(self, desk: Desk) -> None:
+        """Hosts that nobody else can ask are not left for others, though an engine has its share already."""
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
+        await other.begin(JOB, fresh=False)
+        await desk.add("http://a.test/", "http://b.test/", "http://c.test/")
+        leases = (await desk.frontier.lease(Want(0, 9, 10.0, origins=ABC))).leases
+        for lease in leases:
+            await desk.frontier.join(lease.host, lease.token, {"key": 1.0})
+        for lease in leases[1:]:
+            await desk.release(lease)
+        assert len(await desk.lease()) == 2
+        await other.close()
+
+    async def test_who_takes_a_group_over_waits(self, desk: Desk) -> None:
+        """What a dead engine held of groups is free after their pause, whichever of their hosts is asked then."""
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        await desk.frontier.join(lease.host, lease.token, {"key": 9.0})
+        assert isinstance(desk.frontier, SqliteFrontier)
+        desk.frontier._lock.close()
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
+        await other.begin(JOB, fresh=False)
+        desk.now.time += 1.0
+        (again,) = (await other.lease(Want(10, 10, 10.0))).leases
+        assert list(again.groups["key"]) == [desk.now() - 1.0 + 9.0, 9.0]
+        await other.close()
 
     async def test_seeds_of_others(self, desk: Desk) -> None:
         """An engine learns of seeds that another has added, once; of its own it knows."""
