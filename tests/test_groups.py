@@ -340,6 +340,7 @@ async def test_requests_that_name_a_group(site: Site) -> None:
     for host in ("a.test", "b.test"):
         site.page("/", links_to(*(f"/{n}" for n in range(4))), host=host)
         site.page("/key", "x", host=host)
+        site.file("/file", 1000, host=host)
         for n in range(4):
             site.page(f"/{n}", "x", host=host)
 
@@ -347,16 +348,20 @@ async def test_requests_that_name_a_group(site: Site) -> None:
         if response.url.endswith("/"):
             yield response.follow("a", group="key" if "a.test" in response.url else None, to="parse")
             await response.fetch("/key", group="key")
+            yield response.download("/file", group="key")
         yield {"url": response.url}
 
     seeds = site.url("/", host="a.test"), site.url("/", host="b.test")
     groups = {"key": {"delay": 0.15}}
     found = await crawled(spider(parse, *seeds), site, groups=groups, concurrency_per_host=4)
     assert len(found.items) == 10
-    named = [one for one in site.seen if one.path_qs == "/key" or (one.host == "a.test" and one.path_qs[1:].isdigit())]
-    assert len(named) == 6
+    own = [one for one in site.seen if one.path_qs[1:].isdigit()]
+    named = [one for one in site.seen if one.path_qs in {"/key", "/file"}] + [
+        one for one in own if one.host == "a.test"
+    ]
+    assert len(named) == 8
     assert min(gaps(named)) >= 0.15 - TOLERANCE
-    free = [one for one in site.seen if one.host == "b.test" and one.path_qs[1:].isdigit()]
+    free = [one for one in own if one.host == "b.test"]
     assert free[-1].at - free[0].at < 0.15
 
 
