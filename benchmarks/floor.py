@@ -3,7 +3,7 @@
 An in-memory queue, N workers, every link below the start page's folder, one JSON line a page. It says which pages there
 are, and what a page costs when nothing is promised.
 
-    python benchmarks/floor.py http://127.0.0.1:8080/pg/index.html pages.jsonl [WORKERS]
+    python -m benchmarks.floor http://127.0.0.1:8080/pg/index.html pages.jsonl [WORKERS]
 """
 
 import asyncio
@@ -18,8 +18,10 @@ import aiohttp
 import uvloop
 from selectolax.lexbor import LexborHTMLParser
 
+from benchmarks.lag import lags, p99_ms
 
-async def crawl(start: str, lines: TextIO, workers: int) -> int:
+
+async def crawl(start: str, lines: TextIO, workers: int) -> tuple[int, float]:
     folder = start.rsplit("/", 1)[0] + "/"
     known, queue, pages = {start}, asyncio.Queue[str](), 0
     queue.put_nowait(start)
@@ -43,12 +45,15 @@ async def crawl(start: str, lines: TextIO, workers: int) -> int:
             queue.task_done()
 
     connector = aiohttp.TCPConnector(limit=workers, limit_per_host=workers)
-    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session:
+    async with (
+        lags() as late,
+        aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+    ):
         tasks = [asyncio.create_task(work(session)) for _ in range(workers)]
         await queue.join()
         for task in tasks:
             task.cancel()
-    return pages
+    return pages, p99_ms(late)
 
 
 def links(tree: LexborHTMLParser, base: str) -> list[str]:
@@ -65,7 +70,8 @@ def links(tree: LexborHTMLParser, base: str) -> list[str]:
 
 if __name__ == "__main__":
     with Path(sys.argv[2]).open("w") as lines:
-        pages = uvloop.run(crawl(sys.argv[1], lines, int(sys.argv[3]) if len(sys.argv) > 3 else 16))
+        pages, lag = uvloop.run(crawl(sys.argv[1], lines, int(sys.argv[3]) if len(sys.argv) > 3 else 16))
     usage = resource.getrusage(resource.RUSAGE_SELF)
     cpu = usage.ru_utime + usage.ru_stime
-    print(json.dumps({"pages": pages, "cpu_us_per_page": round(cpu / pages * 1e6), "rss_mb": usage.ru_maxrss >> 10}))
+    figures = {"pages": pages, "cpu_us_per_page": round(cpu / pages * 1e6), "rss_mb": usage.ru_maxrss >> 10}
+    print(json.dumps({**figures, "lag_ms": lag}))

@@ -4,6 +4,7 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from crawler.circuit import is_hopeless, noted, packed, retried
 from crawler.cookies import Cookie
 from crawler.credentials import authorization
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset, FetchError, LeaseLost
+from crawler.errors import ConnectionReset, ContentDecodingError, FetchError, LeaseLost
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
@@ -31,6 +32,7 @@ from crawler.urls import Joiner
 from crawler.windows import next_open
 
 log = logging.getLogger(__name__)
+MOST_DAMAGED = 10_000
 
 logging_in: ContextVar[Session | None] = ContextVar("logging_in", default=None)
 changed_cookies: ContextVar[list[Cookie]] = ContextVar("changed_cookies")
@@ -48,9 +50,11 @@ class Asker:
         self.pressure = pressure
         self.visitor = engine.visitor
         self.joiner = Joiner()
+        self.parsing = asyncio.Lock()  # large pages are parsed one at a time: each may take much memory
         self.session: Session | None = None
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known
+        self._damaged: dict[str, None] = {}  # URLs of what could not be decoded
 
     def hold_back(self, lane: HostLane, until: float) -> None:
         """Nobody asks the lane's host before `until`, in epoch seconds."""
@@ -63,7 +67,10 @@ class Asker:
         session = logging_in.get() or self.session
         if session is not None and request.kind != "robots":
             bound = {**bound, **session.headers_for(request, self.engine.clock.epoch())}
-        return headers_for(request, self.visitor.spider.headers, bound)
+        found = headers_for(request, self.visitor.spider.headers, bound)
+        if request.url in self._damaged and not any(name.lower() == "accept-encoding" for name in found):
+            return {**found, "Accept-Encoding": "identity"}
+        return found
 
     def learn(self, request: Request, lines: Sequence[str]) -> None:
         """Keep what the Set-Cookie lines of an answer say, if there is a session; those that changed are the page's."""
@@ -99,6 +106,8 @@ class Asker:
             reply = await self._answer(lane, request)
         except FetchError as error:
             self.note(lane, request, began_at, failed=is_of_host(error))
+            if isinstance(error, ContentDecodingError):
+                self._doubt(request.url)
             raise
         self.note(lane, request, began_at, failed=is_trouble(reply.status))
         return reply
@@ -121,6 +130,12 @@ class Asker:
             return reply
         finally:
             self.free(lane, request, was_sent=bool(sent))
+
+    def _doubt(self, url: str) -> None:
+        """Ask for a page without any content coding when it is tried again."""
+        if len(self._damaged) >= MOST_DAMAGED:
+            del self._damaged[next(iter(self._damaged))]
+        self._damaged[url] = None
 
     @contextmanager
     def attempt(self, lane: HostLane, request: Request) -> Iterator[None]:

@@ -6,19 +6,31 @@ way, are offered and accepted.
 """
 
 import importlib
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol
 
-from crawler.errors import ContentDecodingError, DecompressionBomb, ResponseTooLarge, TruncatedBody, UnsupportedEncoding
+from crawler.errors import (
+    ContentDecodingError,
+    DecompressionBomb,
+    FetchError,
+    ResponseTooLarge,
+    TruncatedBody,
+    UnsupportedEncoding,
+)
 
 _STEP = 64 * 1024
 # The brotli binding fills whole blocks of 32,752, 65,536, … bytes until it has reached its limit: 64 KiB would return
 # 96 KiB, this returns one block.
 _BROTLI_STEP = 32_000
 _BOMB_RATIO = 100
+# A stream keeps as much of its output as its window is long, but no more than there was, and twice that while it makes
+# room for more. With the largest window, of 16 MiB (RFC 7932 section 9.1), it may put out no more than this; encoders
+# choose that window for nothing that is so short.
+_BROTLI_MEMORY, _LARGEST_WINDOW = 6 << 20, 0x0F
 # A member costs microseconds even when empty: as many small ones are taken, and after them one a KiB decoded.
 _MEMBERS = 1024
 _ZSTD_WINDOW_LOG = 23  # 8 MiB, RFC 9659 section 3
@@ -70,11 +82,16 @@ class _Inflate:
         return out
 
 
+class _WindowTooLarge(Exception):
+    """What a stream wants to keep of its output is more than it may: between two classes here, never an outcome."""
+
+
 class _Brotli:
     unused_data = b""
 
-    def __init__(self, library: ModuleType) -> None:
+    def __init__(self, library: ModuleType, start: int) -> None:
         self._brotli = library.Decompressor()
+        self._left = _BROTLI_MEMORY if start & 0x0F == _LARGEST_WINDOW else math.inf
         self.needs_input = True
 
     @property
@@ -84,6 +101,9 @@ class _Brotli:
     def decompress(self, data: bytes, max_length: int) -> bytes:
         limit = min(max_length, _BROTLI_STEP)
         out: bytes = self._brotli.process(data, output_buffer_limit=limit)
+        self._left -= len(out)
+        if self._left < 0:
+            raise _WindowTooLarge
         # can_accept_more_data() is also true when the input is used up but output still waits.
         self.needs_input = len(out) < limit
         return out
@@ -111,7 +131,7 @@ def _codings() -> tuple[dict[str, _Coding], tuple[type[Exception], ...]]:
     brotli = _installed("brotli", "brotlicffi")
     if brotli is not None and hasattr(brotli.Decompressor, "can_accept_more_data"):  # unbounded before 1.2
         # The binding cannot tell a byte after the end from corruption, so it is one however the chunks fall.
-        codings["br"] = _Coding(lambda _: _Brotli(brotli), strict=True)
+        codings["br"] = _Coding(lambda start: _Brotli(brotli, start[0]), strict=True)
         corrupt.append(brotli.error)
     zstd = _installed("compression.zstd", "backports.zstd")
     if zstd is not None:
@@ -141,21 +161,24 @@ class Decoder:
     A body may be several gzip members (RFC 1952 section 2.2) or zstd frames; what follows the last one is ignored, as
     browsers do, but bytes after a brotli stream are `ContentDecodingError`. An empty body is empty in every coding.
     Beyond the decoded bytes a Decoder holds the coding's window: 32 KiB, for zstd 8 MiB (RFC 9659 section 3), for
-    brotli 16 MiB at most (RFC 7932 section 9.1). An unencoded body needs no Decoder, which would only count it.
+    brotli 12 MiB at most; a stream with brotli's largest window ends at 6 MiB. An unencoded body needs no
+    Decoder, which would only count it.
     """
 
-    def __init__(self, encoding: str, *, cap: int) -> None:
+    def __init__(self, encoding: str, *, cap: int, enough: int | None = None) -> None:
         """Take the value of Content-Encoding and the most decoded bytes allowed.
 
-        Raises `UnsupportedEncoding` if the value is not exactly one coding that is installed here.
+        Whoever wants only the beginning says how much is `enough`: what follows those bytes is not looked at. Raises
+        `UnsupportedEncoding` if the encoding is not exactly one coding that is installed here.
         """
         if not is_known(encoding):
             raise UnsupportedEncoding(f"Content-Encoding: {encoding}; this crawler takes one of: {ACCEPT_ENCODING}")
         self._encoding = encoding.strip(" \t").lower()
         self._coding = _CODINGS.get(self._encoding)
         self._cap = cap
+        self._enough = math.inf if enough is None else enough
         # Small enough that one window of a bomb, counted whole, cannot hide its ratio.
-        self._window = min(_STEP, max(64, cap // 128))
+        self._window = min(_STEP, max(64, min(cap, _BROTLI_MEMORY) // 128))
         self._wire = 0
         self._decoded = 0
         self._members = 0
@@ -177,13 +200,15 @@ class Decoder:
         try:
             for start in range(0, len(chunk), self._window):
                 self._decode(self._coding, chunk[start : start + self._window], parts)
+        except _WindowTooLarge:
+            raise self._excess(f"{_BROTLI_MEMORY}, the most with brotli's largest window,") from None
         except _CORRUPT as error:
             raise ContentDecodingError(f"not {self._encoding}, or damaged: {error}") from error
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> bytes:
         """Return what is left: nothing, since each feed returns all it can. Raises `TruncatedBody` before the end."""
-        if self._stream is not None or self._held:
+        if self._decoded < self._enough and (self._stream is not None or self._held):
             raise TruncatedBody(f"the {self._encoding} stream stops before its end, at {self._decoded} bytes decoded")
         return b""
 
@@ -193,7 +218,7 @@ class Decoder:
         if self._wire > 2 * self._cap + _STEP:
             raise ResponseTooLarge(f"over {2 * self._cap + _STEP} bytes on the wire, for {self._cap} decoded at most")
         data, self._held = self._held + data, b""
-        while data or self._stream is not None:
+        while (data or self._stream is not None) and self._decoded < self._enough:
             stream = self._stream or self._begin(coding, data)
             if stream is None:
                 return
@@ -232,6 +257,9 @@ class Decoder:
     def _count(self, out: bytes) -> None:
         self._decoded += len(out)
         if self._decoded > self._cap:
-            if self._decoded > _BOMB_RATIO * self._wire:
-                raise DecompressionBomb(f"{self._wire} bytes of {self._encoding} decode to over {self._cap}")
-            raise ResponseTooLarge(f"the decoded body is over {self._cap} bytes")
+            raise self._excess(f"{self._cap}")
+
+    def _excess(self, most: str) -> FetchError:
+        if self._decoded > _BOMB_RATIO * self._wire:
+            return DecompressionBomb(f"{self._wire} bytes of {self._encoding} decode to over {most}")
+        return ResponseTooLarge(f"the decoded body is over {most} bytes")

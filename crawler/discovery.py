@@ -37,7 +37,7 @@ def listed(visitor: Visitor) -> list[Link]:
     named = visitor.spider.sitemaps
     urls = [] if isinstance(named, bool) else [url for url in map(canonical, named) if url is not None]
     for url in urls:
-        visitor.let_in(url)
+        visitor.let_in(url, written=True)
     return [visitor.link(_request(url, LISTED), seed=True) for url in urls]
 
 

@@ -8,6 +8,7 @@ from crawler.asking import Asker
 from crawler.budget import LimitReached
 from crawler.circuit import is_hopeless
 from crawler.errors import (
+    BlockedAddress,
     CrawlerError,
     DnsError,
     FetchError,
@@ -17,12 +18,14 @@ from crawler.errors import (
     RobotsDisallowed,
     RobotsUnreachable,
     StoreError,
+    TlsError,
 )  # fmt: skip
 from crawler.feeder import HostLane, Ticket
 from crawler.fetch import Reply
 from crawler.frontier import Want
 from crawler.handling import NotNow, NotYet
 from crawler.models import Request
+from crawler.parsing import parsed
 from crawler.politeness import OVERLOADED, REDIRECTS, SHORTEST_REST, UNREACHABLE
 from crawler.redirects import hop
 from crawler.response import Response
@@ -31,6 +34,7 @@ from crawler.visits import header
 
 LONGEST_QUEUE = 20.0  # an extra fetch whose host is not free within it gives its page back
 MOST_FETCHES = 20
+_FINAL = {kind.__name__: kind for kind in (BlockedAddress, TlsError)}
 
 
 class Door:
@@ -89,7 +93,11 @@ class Door:
                 raise
         if not (200 <= reply.status < 300 or reply.status in request.statuses):
             raise HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
-        return Response(request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self)
+        response = Response(
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self
+        )
+        await parsed(response, self._asker.parsing)
+        return response
 
     @contextmanager
     def _time_standing_still(self) -> Iterator[None]:
@@ -160,7 +168,10 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
 
 
 def unreachable(lane: HostLane, url: str) -> FetchError:
-    """Why a page of a host without a robots.txt fails: a name that does not exist is no matter of robots."""
-    if lane.robots_why.startswith(DnsError.__name__):
-        return DnsError(lane.robots_why.partition(": ")[2], url=url, permanent=True)
+    """Why a page of a host without a robots.txt fails: where no connection can be made, that is no matter of robots."""
+    code, _, detail = lane.robots_why.partition(": ")
+    if code == DnsError.__name__:
+        return DnsError(detail, url=url, permanent=True)
+    if code in _FINAL:
+        return _FINAL[code](detail, url=url)
     return RobotsUnreachable(f"its robots.txt could not be had: {lane.robots_why}", url=url)

@@ -42,6 +42,7 @@ class FetchError(CrawlerError):
     """A request led to no usable response; it says so as a value, and ends or retries the page."""
 
     retryable: ClassVar[bool] = False
+    permanent = False  # whether no time mends it, not even the hours that a robots.txt is waited for
 
     def __init__(self, detail: str, *, url: str = "", status: int | None = None, hops: Sequence[str] = ()) -> None:
         self.detail = escaped(detail)
@@ -107,6 +108,8 @@ class DnsError(FetchError):
 class TlsError(FetchError):
     """The certificate or the TLS handshake was refused."""
 
+    permanent = True
+
 
 class ProxyError(FetchError):
     """No proxy of the host's can be used now; it waits until one can."""
@@ -158,6 +161,8 @@ class BadRedirect(FetchError):
 
 class BlockedAddress(FetchError):
     """The host's address is not publicly routable, and neither a seed's host nor named by ``private_hosts``."""
+
+    permanent = True
 
 
 class RobotsDisallowed(FetchError):

@@ -8,9 +8,9 @@ from crawler import circuit
 from crawler.budget import Budget
 from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.groups import IP, SITE, are_by, group_pace, of_addresses, site_of
-from crawler.lane import Lane, batch_at
+from crawler.lane import Lane
 from crawler.models import Clock, Lease, Link, RobotsRecord
-from crawler.politeness import PARKED_FOR, pace, verdict
+from crawler.politeness import PARKED_FOR, batch_at, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
 from crawler.windows import next_open
@@ -19,8 +19,10 @@ from crawler.workbench import Workbench
 log = logging.getLogger(__name__)
 
 HORIZON = 10.0  # a host that may not be asked within it is left to others
+MOST_HOSTS = 32_768  # in memory, some 2 KiB each
 STARTING = 3.0  # after it every engine of several has begun
 ROBOTS_WAIT = 20.0  # until a host is looked at again whose robots.txt lies on another one
+LONG_ROBOTS = 64 << 10  # bytes
 START = "start://seeds"  # the host of `start()`, which has neither robots.txt nor pace
 
 Ticket = asyncio.Future[None]
@@ -56,10 +58,9 @@ class Feeder:
         hungry = list(self._workbench.hungry())
         for lane in hungry:
             lane.refilling = True
-        room = self._most_hosts(now) - len(self._workbench.lanes)
         held = {lane.host: (lane.held, lane.batch) for lane in hungry}
         reserve = self._reserve()
-        want = Want(max(0, room), batch_at(self._settings.delay), HORIZON, held, reserve=reserve)
+        want = Want(max(0, self._room(now)), batch_at(self._settings.delay), HORIZON, held, reserve=reserve)
         leased = await self.lease(want)
         if reserve is not None:
             self._budget.reserve(leased.reserved, is_spent=leased.is_spent)
@@ -72,11 +73,16 @@ class Feeder:
         is_short = reserve is not None and reserve < (self._reserve() or 0)
         return (bool(stuck) and await self._want_robots(stuck)) or is_short
 
-    def _most_hosts(self, now: float) -> int:
-        """How many hosts to hold; while other engines are starting only as many as keep this one busy till then."""
+    def _room(self, now: float) -> int:
+        """How many more hosts to take: a few for each worker, and then more as long as all those held leave some idle.
+
+        While other engines are starting it is only as many as keep this one busy till then.
+        """
+        most, held = self._settings.concurrency, len(self._workbench.lanes)
         if self.engines > 1 and now < self._began + STARTING:
-            return max(16, self._settings.concurrency // 2)
-        return max(64, 4 * self._settings.concurrency)
+            return max(16, most // 2) - held
+        is_idle = self._workbench.in_flight < most and held < MOST_HOSTS
+        return max(64, 4 * most) - (0 if is_idle else held)
 
     def _reserve(self) -> int | None:
         if self._budget.limits.max_pages is None:
@@ -180,9 +186,15 @@ class Feeder:
             return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
         return verdict(record, self._settings.product_token)
 
-    def learn(self, origin: str, record: RobotsRecord) -> float:
-        """A host's robots.txt is known now; the delay (s) that it has from now on."""
-        robots = verdict(record, self._settings.product_token)
+    async def read(self, record: RobotsRecord) -> Robots | None:
+        """What a robots.txt allows; a long one is read by a thread, since it may take a tenth of a second."""
+        token = self._settings.product_token
+        if len(record.body) <= LONG_ROBOTS:
+            return verdict(record, token)
+        return await asyncio.to_thread(verdict, record, token)
+
+    def learn(self, origin: str, record: RobotsRecord, robots: Robots | None) -> float:
+        """A host's robots.txt is known now, and what it allows; the delay (s) that it has from now on."""
         chosen = pace(self._settings, origin, robots)
         if lane := self._workbench.by_origin.get(origin):
             lane.robots = robots

@@ -246,7 +246,7 @@ class Crawl:
         """The run's first page is `start()` itself; what else was asked for by hand are seeds too."""
         links = [visitor.link(Request(START + "/", kind="start"))]
         for request in self._seeds:
-            visitor.let_in(request.url)
+            visitor.let_in(request.url, written=True)
             links += visitor.seed_links(request)
         return links
 
@@ -289,10 +289,11 @@ class Crawl:
         return outcome
 
     def _fetcher(self) -> Fetcher:
-        received = self._budget.receive
+        assert self._engine is not None
+        received, seeds = self._budget.receive, self._engine.visitor.gate.written
         if not self.settings.cache_for:
-            return Fetcher(self.settings, on_bytes=received)
-        self._cache = CachingFetcher(self.settings, self.folder.parent / CACHE, on_bytes=received)
+            return Fetcher(self.settings, on_bytes=received, seeds=seeds)
+        self._cache = CachingFetcher(self.settings, self.folder.parent / CACHE, on_bytes=received, seeds=seeds)
         return self._cache
 
     def _backlog(self) -> int:

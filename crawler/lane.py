@@ -14,19 +14,11 @@ from crawler.asked import MINUTE, Minute
 from crawler.circuit import CLOSED
 from crawler.groups import Group
 from crawler.models import Event, Page
-from crawler.politeness import Pace
+from crawler.politeness import Pace, batch_at
 from crawler.robots import Robots
 from crawler.tempo import Tempo
 
-BATCH_SECONDS = 5.0
-LARGEST_BATCH = 200
-
 Ticket = TypeVar("Ticket")
-
-
-def batch_at(delay: float) -> int:
-    """How many pages a host may be asked for in five seconds, at most 200."""
-    return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / delay))) if delay else LARGEST_BATCH
 
 
 class Lane(Generic[Ticket]):

@@ -117,7 +117,7 @@ class Link(Struct, frozen=True, array_like=True):
     """A request on its way into the journal, with all that the journal must know of it already worked out.
 
     ``plain`` when its URL alone tells it from others. ``known_as`` is what its fingerprint is made of, where that is
-    not its path.
+    not its path. ``written`` is a seed that somebody wrote, and no server's redirect of one.
     """
 
     origin: str
@@ -130,6 +130,7 @@ class Link(Struct, frozen=True, array_like=True):
     parent: int | None = None
     plain: bool = True
     known_as: str | None = None
+    written: bool = False
 
     @property
     def moved_to(self) -> str:

@@ -27,6 +27,8 @@ LONGEST_DEFERRAL = 300.0
 PARKED_FOR = 86_400.0
 LONGEST_RETRY_AFTER = 86_400.0
 SHORTEST_REST = 1.0
+BATCH_SECONDS = 5.0
+LARGEST_BATCH = 200
 
 GONE = frozenset({404, 410})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -50,6 +52,11 @@ class Pace(Struct, frozen=True):
     def pause(self) -> float:
         """The seconds between two requests in the long run."""
         return max(self.delay, self.interval)
+
+
+def batch_at(delay: float) -> int:
+    """How many pages a host may be asked for in five seconds, at most 200."""
+    return max(1, min(LARGEST_BATCH, int(BATCH_SECONDS / delay))) if delay else LARGEST_BATCH
 
 
 def owed_until(pace: Pace, owed: float, sent_at: float) -> float:
@@ -161,7 +168,7 @@ def fate(error: FetchError, page: Page, settings: Settings, now: float, circuit:
     if status in GONE:
         return Fate(State.GONE)
     rule = RETRIES.get(error.code)
-    permanent = getattr(error, "permanent", False) or (status is not None and status not in PASSING)
+    permanent = error.permanent or (status is not None and status not in PASSING)
     may_repeat = page.request.method in {"GET", "HEAD"} or page.request.retry
     if rule is None or permanent or not may_repeat:
         return Fate(State.FAILED, charged=True)
@@ -192,7 +199,7 @@ def robots_fate(error: FetchError, page: Page, now: float) -> Fate:
     """What becomes of a robots.txt that could not be had: its host waits for it, for twelve hours if it must."""
     unconnected = error.code in {"ConnectTimeout", "ConnectionReset", "DnsError", "TlsError"}
     tries, most = (page.attempts, ROBOTS_TRIES_UNCONNECTED) if unconnected else (page.deferrals, ROBOTS_TRIES)
-    if tries >= most or getattr(error, "permanent", False):
+    if tries >= most or error.permanent:
         return Fate(State.FAILED, charged=unconnected)
     wait = error.retry_after if error.retry_after is not None else back_off(tries, ROBOTS_LONGEST_WAIT)
     return Fate(State.PENDING, due_at=now + wait, charged=unconnected, host_ready_at=now + wait)

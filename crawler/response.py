@@ -10,15 +10,15 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crawler import charset
+from crawler import charset, markup
 from crawler.directives import directives
-from crawler.errors import HandlerError, SelectorError, escaped
+from crawler.errors import HandlerError, ParseLimit, SelectorError, escaped
 from crawler.forms import Form, Value
 from crawler.html import Node, Selection, linked
 from crawler.links import HeaderLink, LinkRules, header_links
 from crawler.models import Json, Request
 from crawler.requests import Options, Requests, described, form_options, resolved, submitted
-from crawler.tree import Tree, base_href, canonical_href, hrefs, meta_robots, parse
+from crawler.tree import Tree, base_href, canonical_href, hrefs, meta_robots, parse, source
 from crawler.urls import Joiner, canonical
 
 Default = TypeVar("Default")
@@ -79,7 +79,8 @@ class Response:
     """
 
     __slots__ = (
-        "_base", "_encoding", "_links", "_tree", "body", "door", "file", "headers", "requested", "status", "url",
+        "_base", "_encoding", "_links", "_tree", "_worst", "body", "door", "file", "headers", "requested", "status",
+        "url",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +105,7 @@ class Response:
         self._base: str | None = None
         self._links: list[str] | None = None
         self._encoding: str | None = None
+        self._worst: float | None = None
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {escaped(self.url, 2048)} {_size(len(self.body))}>"
@@ -143,10 +145,27 @@ class Response:
 
     @property
     def html(self) -> Tree:
-        """The tree that all verbs read: selectolax's own. Whatever the body is, it is read as HTML."""
+        """The tree that all verbs read: selectolax's own. Whatever the body is, it is read as HTML.
+
+        Raises ParseLimit for a body that is built to keep a parser busy.
+        """
         if self._tree is None:
+            if self.worst > markup.LONGEST:
+                raise ParseLimit("its structure would cost more than a page may", url=self.url, status=self.status)
             self._tree = parse(self.body, self.encoding)
         return self._tree
+
+    @property
+    def worst(self) -> float:
+        """The seconds that its structure may cost the parser at most; see `markup.worst`."""
+        if self._worst is None:
+            self._worst = markup.worst(source(self.body, self.encoding))
+        return self._worst
+
+    def parse(self) -> None:
+        """Parse it and find its links now, whatever it costs: for a thread."""
+        self._tree = parse(self.body, self.encoding)
+        self._page_links()
 
     @property
     def node(self) -> Node:

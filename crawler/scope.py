@@ -58,11 +58,17 @@ class Gate:
         self._include = any_of(scope.include)
         self._exclude = any_of(scope.exclude)
         self._seeds = {authority(origin) for origin in seed_hosts}
+        self.written: set[str] = set()  # hosts of seeds, as somebody wrote them
         self._limits = limits
         self._folders = tuple(_without_scheme(folder) for folder in scope.folders)
 
-    def let_in(self, url: str, *, moved: bool = False) -> bool:
-        """Make a seed's host part of the scope; of where a seed was `moved` to, its folder too. Whether that is new."""
+    def let_in(self, url: str, *, moved: bool = False, written: bool = False) -> bool:
+        """Make a seed's host part of the scope; of where a seed was `moved` to, its folder too. Whether that is new.
+
+        `written`: it is not only where a server sent us to, so its address may be private.
+        """
+        if written:
+            self.written.add(authority(url))
         before = len(self._seeds), self._folders
         self._seeds.add(authority(url))
         folder = _without_scheme(folder_of(url))

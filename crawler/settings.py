@@ -136,6 +136,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["any", "ipv4", "ipv6"], Meta(description="by which addresses hosts are reached")
     ] = "any"
     local_address: Annotated[str, Meta(description="IP address of this machine that connections come from")] = ""
+    private_hosts: Annotated[
+        list[str], Meta(description="hosts and networks that may be private: intranet, 10.0.0.0/8; seeds' hosts may be")
+    ] = []
     resolve: Annotated[dict[str, str], Meta(description="host pattern to IP address, instead of DNS")] = {}
     cache_for: Annotated[Seconds, Meta(description="how long replies are kept while a spider is written; 0: none")] = (
         0.0

@@ -27,8 +27,12 @@ _LINK = numbers("link")
 
 def parse(body: bytes, codec: str) -> Tree:
     """The tree of a page, read by our own verdict on its charset. Any bytes have one, as in browsers."""
-    text = body.removeprefix(codecs.BOM_UTF8) if codec == "utf-8" else charset.decode(body, codec)
-    return LexborHTMLParser(text, options=_WITHOUT_EVENTS)
+    return LexborHTMLParser(source(body, codec), options=_WITHOUT_EVENTS)
+
+
+def source(body: bytes, codec: str) -> bytes:
+    """A page in UTF-8, without a byte order mark, as the parser gets it."""
+    return body.removeprefix(codecs.BOM_UTF8) if codec == "utf-8" else charset.decode(body, codec).encode()
 
 
 def hrefs(tree: Tree, *, obey_rel: bool = False) -> list[str | None]:

@@ -14,12 +14,14 @@ from crawler.downloads import download
 from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
-from crawler.handling import NotNow, failure_of, trace_of
+from crawler.handling import AtWork, NotNow, failure_of, trace_of
 from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
+from crawler.parsing import is_large, parsed
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
 from crawler.redirects import hop
 from crawler.response import Response
+from crawler.robots import ALLOW_ALL, Robots
 from crawler.urls import canonical, split
 from crawler.visits import header
 
@@ -67,7 +69,7 @@ class Turns:
             elif kind == "sitemap":
                 visit = await sitemap(self._asker, lane, page)
             elif kind == "robots":
-                visit = self._robots(lane, page, await self._asker.ask(lane, page.request))
+                visit = await self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
                 visit = await self._page(lane, page)
         except NotNow as error:
@@ -85,6 +87,9 @@ class Turns:
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
         )
+        if is_large(response):
+            with AtWork(self._visitor.breadcrumb, page.seq):
+                await parsed(response, self._asker.parsing)
         try:
             is_out = self._logins.says_out(request, reply, response)
         except HandlerError as error:
@@ -159,7 +164,7 @@ class Turns:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
-        self._visitor.let_in(url)
+        self._visitor.let_in(url, written=True)
         return self._visitor.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
@@ -168,13 +173,15 @@ class Turns:
 
     # -- robots.txt
 
-    def _robots(self, lane: HostLane, page: Page, reply: Reply) -> Visit:
+    async def _robots(self, lane: HostLane, page: Page, reply: Reply) -> Visit:
         visit = Visit(page, lane.token, State.DONE, ROBOTS, reply.status, reply.size, self._engine.clock.epoch())
         if reply.status in REDIRECTS:
             try:
                 target = hop(page.request, reply.status, header(reply, "Location"), ROBOTS_HOPS)
             except FetchError:
-                return self._known(visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME))
+                return self._known(
+                    visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME), ALLOW_ALL
+                )
             visit.reason = f"{ROBOTS}: redirected to {target.url}"
             visit.links = [self._visitor.robots_hop(page, target)]
             return visit
@@ -183,7 +190,7 @@ class Turns:
             error.retry_after = self._visitor.retry_after(reply)
             return self._no_robots(lane, page, error)
         record = RobotsRecord(reply.status, reply.body, visit.ended_at, visit.ended_at + ROBOTS_LIFETIME)
-        return self._known(visit, record)
+        return self._known(visit, record, await self._engine.feeder.read(record))
 
     def _no_robots(self, lane: HostLane, page: Page, error: FetchError) -> Visit:
         now = self._engine.clock.epoch()
@@ -201,13 +208,13 @@ class Turns:
             return visit
         log.warning("%s has no robots.txt to be had, nothing of it is asked: %s", lane.origin, error)
         visit.state = State.SKIPPED
-        return self._known(visit, RobotsRecord(0, str(error).encode(), now, now + ROBOTS_LIFETIME))
+        return self._known(visit, RobotsRecord(0, str(error).encode(), now, now + ROBOTS_LIFETIME), UNREACHABLE)
 
-    def _known(self, visit: Visit, record: RobotsRecord) -> Visit:
+    def _known(self, visit: Visit, record: RobotsRecord, robots: Robots | None) -> Visit:
         request = visit.page.request
         visit.robots = record
         visit.robots_for = request.data if isinstance(request.data, str) else split(request.url)[0]
-        visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record)
+        visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record, robots)
         self._engine.dispatch()
         return visit
 

@@ -51,6 +51,13 @@ def hostname(origin: str) -> str:
     return authority.partition(":")[0]
 
 
+def port_of(url: str) -> int:
+    """The port that a canonical URL is asked at."""
+    origin = split(url)[0]
+    port = origin.rpartition(":")[2]
+    return int(port) if port.isdecimal() else 443 if origin.startswith("https:") else 80
+
+
 class Joiner:
     """Resolves the links of many pages, each distinct href of a directory once. Bounded; holds no page."""
 

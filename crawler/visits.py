@@ -1,12 +1,11 @@
-"""From an answer to a Visit: what a page's reply means, what its handler makes of it, and what is to be stored.
+"""From an answer to a Visit: what a reply means, what its handler makes of it, what is stored. No I/O of its own."""
 
-Nothing here asks the network or the journal; a failure is a result like any other.
-"""
-
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -33,6 +32,7 @@ from crawler.urls import Fingerprints, canonical, split
 
 log = logging.getLogger(__name__)
 GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
+AT_ONCE = 2_000  # links of one page that are made ready without a pause
 DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
@@ -53,7 +53,7 @@ class Visitor:
         self._fingerprints = Fingerprints(key)
         self._identity = Identity(settings)
         self._clock = clock
-        self._breadcrumb = breadcrumb
+        self.breadcrumb = breadcrumb
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -142,7 +142,7 @@ class Visitor:
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
-        with AtWork(self._breadcrumb, page.seq):  # it may have to be parsed for that
+        with AtWork(self.breadcrumb, page.seq):  # it may have to be parsed for that
             named = response.canonical
         return None if named == page.request.url else named
 
@@ -259,7 +259,7 @@ class Visitor:
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
         """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
-        at_work = AtWork(self._breadcrumb, visit.page.seq)
+        at_work = AtWork(self.breadcrumb, visit.page.seq)
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit.page, name, called, door)
@@ -279,7 +279,11 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                links += self._followed(one, page, cuts)
+                following = iter(self._followed(one, page, cuts))
+                while some := list(islice(following, AT_ONCE)):
+                    links += some
+                    if len(some) == AT_ONCE:
+                        await asyncio.sleep(0)  # what else waits for the loop has its turn
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
             elif (kept := await self._refined(one)) is not None:
@@ -350,15 +354,15 @@ class Visitor:
                 "%s is out of scope (%s): widen the spider's scope, or pass anywhere=True", request.url, refusal
             )
 
-    def let_in(self, url: str, *, moved: bool = False) -> None:
+    def let_in(self, url: str, *, moved: bool = False, written: bool = False) -> None:
         """Make a seed part of the scope; links that were refused before may come again."""
-        if self.gate.let_in(url, moved=moved):
+        if self.gate.let_in(url, moved=moved, written=written):
             self._outside = Seen()
 
     def learn_seeds(self, seeds: Seeds) -> None:
         """Seeds that other engines have found."""
         for origin in seeds.hosts:
-            self.let_in(origin + "/")
+            self.let_in(origin + "/", written=origin in seeds.written)
         for folder in seeds.folders:
             self.let_in(folder, moved=True)
 
@@ -370,7 +374,10 @@ class Visitor:
         known_as, fingerprint = self._named(origin, path, request)
         rest = packed(request)
         plain = not request.identity
-        return Link(origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as)
+        return Link(
+            origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as,
+            written=seed and not request.hops,
+        )  # fmt: skip
 
     def remember(self, links: Sequence[Link]) -> None:
         """Links that are in the journal now."""

@@ -255,8 +255,8 @@ def deflate_bomb(wbits: int) -> bytes:
     return head + (compress.compress(bytes(MIB)) + compress.flush(zlib.Z_FULL_FLUSH)) * 10_240
 
 
-def brotli_bomb() -> bytes:
-    compressor = brotli.Compressor(quality=5)
+def brotli_bomb(window: int = 22) -> bytes:
+    compressor = brotli.Compressor(quality=5, lgwin=window)
     head = compressor.process(bytes(MIB)) + compressor.flush()
     return bytes(head + (compressor.process(bytes(MIB)) + compressor.flush()) * 10_240)
 
@@ -271,6 +271,7 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes]]] = {
     "gzip members": ("gzip", lambda: gzip.compress(bytes(MIB)) * 10_240),
     "deflate": ("deflate", lambda: deflate_bomb(-15)),
     "brotli": ("br", brotli_bomb),
+    "brotli's largest window": ("br", lambda: brotli_bomb(24)),
     "zstd": ("zstd", zstd_bomb),
     "zstd frames": ("zstd", lambda: zstd.compress(bytes(MIB)) * 10_240),
 }
@@ -299,11 +300,12 @@ from crawler.errors import DecompressionBomb
 def kibibytes(row):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(row))
 wire = sys.stdin.buffer.read()
-decoder = Decoder(sys.argv[1], cap=1024 * 1024)
+decoder = Decoder(sys.argv[1], cap=10 * 1024 * 1024)
 before = kibibytes("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")
 try:
-    decoder.feed(wire)
+    for byte in wire:  # as much as it can be: what is decoded is given out, and is not the decoder's any more
+        decoder.feed(bytes((byte,)))
 except DecompressionBomb:
     print(kibibytes("VmHWM") - before)
 """

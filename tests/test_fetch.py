@@ -162,7 +162,7 @@ def _load_key(context: ssl.SSLContext) -> None:
 @asynccontextmanager
 async def fetcher(**settings: Any) -> AsyncIterator[Fetcher]:
     on_bytes = settings.pop("on_bytes", None)
-    async with Fetcher(Settings(**settings), on_bytes=on_bytes) as opened:
+    async with Fetcher(Settings(**{"private_hosts": ["*"], **settings}), on_bytes=on_bytes) as opened:
         yield opened
 
 

@@ -117,7 +117,7 @@ def _names(folder: Path) -> list[str]:
 
 @pytest.fixture
 async def job(tmp_path: Path) -> AsyncIterator[Job]:
-    async with Fetcher(Settings(read_timeout=2)) as fetcher:
+    async with Fetcher(Settings(read_timeout=2, private_hosts=["127.0.0.1"])) as fetcher:
         yield Job(tmp_path, fetcher)
 
 
@@ -457,7 +457,7 @@ if int(limit):
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 
 async def main():
-    async with Fetcher(Settings()) as fetcher:
+    async with Fetcher(Settings(private_hosts=["127.0.0.1"])) as fetcher:
         ask = lambda headers: fetcher.stream(Request(url), headers=headers, before_send=lambda: None)
         try:
             await FileStore(pathlib.Path(folder) / "files").receive(url, 1, ask)

@@ -11,7 +11,7 @@ import apsw
 import pytest
 
 from crawler.errors import JournalVersionError, StorageFull
-from crawler.frontier import Frontier, JobFacts, Parting, Want
+from crawler.frontier import Frontier, JobFacts, Parting, Want, queries
 from crawler.frontier.schema import opened, readable
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Link
@@ -257,3 +257,13 @@ async def test_a_journal_that_is_out_of_shape(tmp_path: Path, damage: str) -> No
     with pytest.raises(JournalVersionError, match="damaged"):
         await use()
     await frontier.close()
+
+
+async def test_new_pages_are_found_by_their_numbers(tmp_path: Path) -> None:
+    """What a commit added is looked up at the end of the pages, however many there are: never by all of them."""
+    frontier = SqliteFrontier(tmp_path / "job.db")
+    await frontier.close()
+    with readable(tmp_path / "job.db") as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries.BEST_NEW}", (0,))]
+    assert "SEARCH pages USING INTEGER PRIMARY KEY (rowid>?)" in plan
+    assert not any(step.startswith("SCAN pages") for step in plan)

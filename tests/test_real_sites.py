@@ -76,8 +76,8 @@ class Floor:
 
     def __init__(self, start: str, folder: Path) -> None:
         lines = folder / "floor.jsonl"
-        command = [sys.executable, str(ROOT / "benchmarks" / "floor.py"), start, str(lines)]
-        figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        command = [sys.executable, "-m", "benchmarks.floor", start, str(lines)]
+        figures = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
         self.cost: int = figures["cpu_us_per_page"]
         self.urls = {json.loads(line)["url"] for line in lines.read_text().splitlines()}
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from crawler.lane import Lane, batch_at
+from crawler.lane import Lane
 from crawler.models import Kind, Page, Request
-from crawler.politeness import Pace
+from crawler.politeness import Pace, batch_at
 from crawler.robots import ALLOW_ALL
 from crawler.workbench import Workbench
 

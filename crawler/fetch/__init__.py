@@ -3,10 +3,12 @@
 Nothing is judged here, retried or followed: a redirect is a `Reply` like any other.
 """
 
+import errno
+import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -19,9 +21,17 @@ from msgspec import Struct
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from crawler.addresses import AddressPolicy
 from crawler.decoding import Decoder
-from crawler.errors import ConnectionReset, ConnectTimeout, DnsError, FetchError, ProtocolError, ProxyError
-from crawler.fetch.body import Chunks, check_declared, check_size
+from crawler.errors import (
+    BlockedAddress,
+    ConnectionReset,
+    ConnectTimeout,
+    DnsError,
+    FetchError,
+    ProxyError,
+)
+from crawler.fetch.body import Chunks, check_declared, check_framing, check_size
 from crawler.fetch.deadlines import Deadlines, Flight, limits_of
 from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
@@ -30,11 +40,12 @@ from crawler.fetch.routes import Routes
 from crawler.models import Request
 from crawler.proxies import Proxy
 from crawler.settings import MIB, Settings
-from crawler.urls import hostname
+from crawler.urls import hostname, port_of
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
 RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
 _SLACK = 32  # connections beyond `concurrency`, and beyond `concurrency_per_host`, that the pool allows
+log = logging.getLogger(__name__)
 _SAFE_METHODS = {"GET", "HEAD"}
 
 _flight: ContextVar[Flight] = ContextVar("_flight")
@@ -64,33 +75,31 @@ class _FromPool(Exception):
 
 
 class _Request(aiohttp.ClientRequest):
-    """Asks its flight before it writes anything."""
+    """Asks its flight before it writes anything; what came unasked bars a connection (RFC 9112 section 6.3)."""
 
     def send(self, conn: Connection) -> Coroutine[Any, Any, aiohttp.ClientResponse]:
         flight = _flight.get()
-        if flight.must_be_new and not flight.is_new:
+        if not flight.is_new and (flight.must_be_new or conn.protocol is None or conn.protocol.should_close):
             raise _FromPool
         flight.depart()  # aiohttp closes the connection if this raises
         return super().send(conn)
-
-
-def _opened_socket(address: tuple[Any, ...]) -> socket.socket:
-    _flight.get().is_new = True
-    family, kind, protocol = address[:3]
-    return socket.socket(family, kind, protocol)
 
 
 class Fetcher:
     """Sends requests over one pool of connections: an async context manager, for one event loop.
 
     `on_bytes` is told the bytes of every piece of a body as it comes off the wire, and may raise to stop there.
+    `seeds` are the hosts, as in `AddressPolicy`, that may have a private address; they may become more meanwhile.
     Raises `ConfigError` if a setting cannot be sent or used.
     """
 
     _session: aiohttp.ClientSession
 
-    def __init__(self, settings: Settings, *, on_bytes: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, *, on_bytes: Callable[[int], None] | None = None, seeds: Container[str] = ()
+    ) -> None:
         self._settings = settings
+        self._seeds = seeds
         self._on_bytes = on_bytes or _nothing
         self._headers = default_headers(settings)
         self._memory = Memory(settings.body_memory)
@@ -100,7 +109,10 @@ class Fetcher:
         settings = self._settings
         per_host = [chosen.concurrency_per_host or 0 for chosen in settings.hosts.values()]
         self._resolver = Resolver(settings.resolve)
+        self._addresses = AddressPolicy(settings.private_hosts, settings.resolve, self._seeds)
         self._deadlines = Deadlines(limits_of(settings))
+        if any(settings.proxies.values()):
+            log.warning("where the names of proxied hosts lead is not seen here: private addresses are up to the proxy")
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=settings.concurrency + _SLACK,
@@ -109,7 +121,7 @@ class Fetcher:
                 resolver=self._resolver,
                 family=self._routes.family,
                 local_addr=self._routes.local_address,
-                socket_factory=_opened_socket,
+                socket_factory=self._opened_socket,
             ),
             headers=self._headers,
             request_class=_Request,
@@ -190,7 +202,7 @@ class Fetcher:
         flight = Flight(self._deadlines, request.url, before_send, math.inf)
         response = await self._ask(flight, request, {"Accept-Encoding": "identity", **(headers or {})})
         try:
-            _refuse_switch(response)
+            check_framing(response)
             check_declared(response, self._settings.max_file_bytes)
             source = response.content.iter_chunked(chunk_size)
             chunks = Chunks(flight, response, source, self._on_bytes, self._settings.max_file_bytes)
@@ -208,8 +220,10 @@ class Fetcher:
         tried: set[Proxy] = set()
         _flight.set(flight)
         while True:
-            flight.is_new = flight.has_departed = False
             proxy = self._routes.proxy(request.url, tried)
+            flight.set_out(by_proxy=proxy is not None)
+            if proxy is not None and (why := self._addresses.refusal_unresolved(request.url, port_of(request.url))):
+                raise BlockedAddress(why, url=request.url)
             try:
                 with flight:
                     flight.allow(self._deadlines.limits.connect)
@@ -217,6 +231,8 @@ class Fetcher:
             except _FromPool:
                 continue  # aiohttp has closed it, so the pool runs dry
             except (ConnectionReset, ConnectTimeout, DnsError, ProxyError) as error:
+                if flight.blocked and not flight.is_new:
+                    raise BlockedAddress(flight.blocked, url=request.url) from None
                 if proxy is not None and not flight.has_departed and (error.status or 0) < 500:
                     self._routes.failed(proxy)
                     tried.add(proxy)
@@ -226,6 +242,16 @@ class Fetcher:
                 if not (is_stale and safe):
                     raise
                 flight.must_be_new = True
+
+    def _opened_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """A socket for an address that is now about to be connected to: no name is looked up after this."""
+        family, kind, protocol, _, (host, port, *_) = address
+        flight = _flight.get()
+        if not flight.by_proxy and (why := self._addresses.refusal(flight.url, host, port)):
+            flight.blocked = why
+            raise OSError(errno.EACCES, why)  # the name may have another address that is allowed
+        flight.is_new = True
+        return socket.socket(family, kind, protocol)
 
     async def _send(self, request: Request, headers: Mapping[str, str], proxy: Proxy | None) -> aiohttp.ClientResponse:
         return await self._session.request(
@@ -256,7 +282,7 @@ class Fetcher:
         wants: Callable[[int, str], bool],
         enough: int | None,
     ) -> Reply:
-        _refuse_switch(response)
+        check_framing(response)
         status, headers, content = response.status, response.headers, response.content
         media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if 300 <= status < 400 or not wants(status, media_type):
@@ -267,7 +293,7 @@ class Fetcher:
         if content.at_eof():
             return Reply(flight.url, status, headers)
         encoding = ", ".join(headers.getall("Content-Encoding", ()))
-        decoder = Decoder(encoding, cap=self._settings.max_body_bytes) if encoding else None
+        decoder = Decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
         if enough is None:
             check_declared(response, self._settings.max_body_bytes)
         if not content.is_eof():
@@ -308,11 +334,6 @@ class Fetcher:
         reserved = await self._memory.reserve(size)
         flight.extend(self._deadlines.loop.time() - began)
         return reserved
-
-
-def _refuse_switch(response: aiohttp.ClientResponse) -> None:
-    if response.status == 101:
-        raise ProtocolError("101 Switching Protocols, though no upgrade was asked for")
 
 
 def _nothing(size: int) -> None:

@@ -83,6 +83,24 @@ class Chunks:
             self._waited, self._came = 0.0, 0
 
 
+def check_framing(response: aiohttp.ClientResponse) -> None:
+    """Raise `ProtocolError` for an answer whose end two readers could see at different places, or that is none.
+
+    aiohttp reads on to the end of the connection where it does not know a transfer coding (RFC 9112 section 6.3), and
+    keeps the blank of a field name (section 5.1).
+    """
+    if response.status == 101:
+        raise ProtocolError("101 Switching Protocols, though no upgrade was asked for")
+    if response.status < 100:
+        raise ProtocolError(f"status {response.status}")
+    for name in response.headers:
+        if " " in name or "\t" in name:
+            raise ProtocolError(f"a blank in a field's name: {name}")
+    codings = ", ".join(response.headers.getall("Transfer-Encoding", ()))
+    if codings and codings.strip(" \t").lower() != "chunked":
+        raise ProtocolError(f"Transfer-Encoding: {codings}")
+
+
 def check_size(size: int, cap: float) -> None:
     """Raise `ResponseTooLarge` over the cap."""
     if size > cap:

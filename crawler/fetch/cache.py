@@ -6,7 +6,7 @@ asked for again with each try of a spider. So it is never on unless it is asked 
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -40,9 +40,9 @@ class CachingFetcher(Fetcher):
 
     def __init__(
         self, settings: Settings, folder: Path, *, on_bytes: Callable[[int], None] | None = None,
-        clock: Callable[[], float] = time.time,
+        seeds: Container[str] = (), clock: Callable[[], float] = time.time,
     ) -> None:  # fmt: skip
-        super().__init__(settings, on_bytes=on_bytes)
+        super().__init__(settings, on_bytes=on_bytes, seeds=seeds)
         self._folder = folder
         self._lifetime = settings.cache_for
         self._clock = clock

@@ -90,7 +90,8 @@ class Flight:
     """One request under way. Within it as a context time runs, and whatever fails is raised as one of our errors.
 
     It may be entered again and again, once for each wait, by one task at a time. ``is_new`` tells whether a connection
-    was opened for it, ``must_be_new`` that none from the pool will do, ``has_departed`` that it was let out.
+    was opened for it, ``must_be_new`` that none from the pool will do, ``has_departed`` that it was let out,
+    ``blocked`` why an address of its host's was not connected to.
     """
 
     __slots__ = (
@@ -100,6 +101,8 @@ class Flight:
         "_is_late",
         "_limit",
         "_task",
+        "blocked",
+        "by_proxy",
         "deadlines",
         "departed_at",
         "has_departed",
@@ -118,8 +121,14 @@ class Flight:
         self.url = url
         self.until = math.inf
         self.departed_at = math.inf
-        self.is_new = self.has_departed = False
         self.must_be_new = False
+        self.set_out(by_proxy=False)
+
+    def set_out(self, *, by_proxy: bool) -> None:
+        """Begin a try, of which nothing has happened yet."""
+        self.by_proxy = by_proxy
+        self.is_new = self.has_departed = False
+        self.blocked = ""
 
     def __enter__(self) -> Self:
         task = asyncio.current_task()

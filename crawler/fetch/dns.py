@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections import OrderedDict
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
@@ -15,6 +16,7 @@ from crawler.errors import ConfigError, DnsError, escaped
 CACHE_SIZE = 10_000
 REMEMBERED_FOR = 300.0  # seconds, for a name that exists and for one that does not
 TIMEOUT = 5.0  # seconds
+MOST_ADDRESSES = 8  # of each family
 _THREADS = 32  # a mute name server holds each for many seconds, so they are not those that write files
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
@@ -101,7 +103,16 @@ def _looked_up(host: str) -> Addresses:
         raise
     except UnicodeError:  # a label that is empty or too long, RFC 1035 section 2.3.4
         return ()
-    return tuple((int(family), str(address[0])) for family, _, _, _, address in found)
+    return _first(dict.fromkeys((int(family), str(address[0])) for family, _, _, _, address in found))
+
+
+def _first(found: Iterable[tuple[int, str]]) -> Addresses:
+    """Some of a name's addresses: thousands of them would be tried one after the other."""
+    kept: list[tuple[int, str]] = []
+    for address in found:
+        if sum(address[0] == other[0] for other in kept) < MOST_ADDRESSES:
+            kept.append(address)
+    return tuple(kept)
 
 
 def _fixed_address(pattern: str, address: str) -> Addresses:

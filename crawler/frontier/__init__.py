@@ -35,10 +35,14 @@ class JobFacts(Struct, frozen=True):
 
 
 class Seeds(Struct, frozen=True):
-    """What the default scope is made of: origins of seeds, and URLs of the folders that seeds redirect to."""
+    """What the default scope is made of: origins of seeds, and URLs of the folders that seeds redirect to.
+
+    ``written`` are those of the ``hosts`` that somebody wrote.
+    """
 
     hosts: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    written: frozenset[str] = frozenset()
 
 
 class Run(Struct, frozen=True):

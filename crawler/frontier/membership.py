@@ -20,8 +20,8 @@ IS_SOMEBODYS = f"EXISTS ({_MEMBERSHIP} IS NOT NULL)"  # constants
 OF_ONE_LEASE = """(SELECT json_group_object(name, json_array(g.ready_at, coalesce(g.delay, 0)))
   FROM members AS m JOIN groups AS g ON g.id = m.group_id WHERE m.host = h.id)"""
 _MATES = f"""
-SELECT json_group_array(id) FROM (
-  SELECT DISTINCT hosts.id FROM groups AS own JOIN members AS mine ON mine.group_id = own.id
+SELECT json_group_array(json_array(id, delay)) FROM (
+  SELECT DISTINCT hosts.id, hosts.delay FROM groups AS own JOIN members AS mine ON mine.group_id = own.id
   JOIN hosts ON hosts.id = mine.host WHERE own.owner = ?1
   AND hosts.owner IS NULL AND hosts.due_at <= ?2 AND hosts.ready_at <= ?2 + ?3 AND NOT {IS_ANOTHERS} LIMIT ?4)"""  # noqa: S608  # constants
 _TAKE = """
@@ -50,15 +50,15 @@ AND NOT EXISTS (
 _encode = msgspec.json.encode
 
 
-def mates(journal: Writer, engine: int, now: float, horizon: float, most: int) -> list[int]:
-    """Free hosts of groups that are an engine's already: nobody else can ask them."""
-    return cast("list[int]", journal.json(_MATES, (engine, now, horizon, most)))
+def mates(journal: Writer, engine: int, now: float, horizon: float, most: int) -> dict[int, float | None]:
+    """Free hosts of groups that are an engine's already, each with its delay: nobody else can ask them."""
+    return dict(cast("list[tuple[int, float | None]]", journal.json(_MATES, (engine, now, horizon, most))))
 
 
 def take(journal: Writer, engine: int, hosts: Collection[int]) -> None:
     """The groups of hosts that an engine has just taken are its own."""
     if hosts:
-        journal.execute(_TAKE, (engine, _encode(hosts).decode()))
+        journal.execute(_TAKE, (engine, _encode(list(hosts)).decode()))
 
 
 def join(
@@ -91,4 +91,4 @@ def part(journal: Writer, engine: int, partings: Collection[Parting]) -> None:
 def free(journal: Writer, engine: int, hosts: Collection[int]) -> None:
     """Of the groups of hosts that were given back, let go of those of which the engine has no other host."""
     if hosts:
-        journal.execute(_FREE, (engine, _encode(hosts).decode()))
+        journal.execute(_FREE, (engine, _encode(list(hosts)).decode()))

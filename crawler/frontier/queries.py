@@ -5,7 +5,7 @@ import apsw
 from crawler.frontier.membership import IS_ANOTHERS, IS_SOMEBODYS, OF_ONE_LEASE
 from crawler.models import HOUSEKEEPING, Counts, Cut, Spent, State
 
-SEED_HOSTS = "SELECT json_group_array(json_array(origin, seed)) FROM hosts WHERE seed IS NOT NULL"
+SEED_HOSTS = "SELECT json_group_array(json_array(origin, seed, is_written)) FROM hosts WHERE seed IS NOT NULL"
 HOST_IDS = "SELECT json_group_object(origin, id) FROM hosts WHERE origin IN (SELECT value FROM jsonb_each(?))"
 
 INSERT_PAGES = """
@@ -64,21 +64,24 @@ UPDATE pages SET state = 0, due_at = 0, attempts = 0, deferrals = 0, deaths = 0,
 WHERE seq = (SELECT min(seq) FROM chain WHERE reason LIKE 'canonical: %')
 AND EXISTS (SELECT 1 FROM chain WHERE leads_to = ?1)
 RETURNING host, rank"""
+# by the pages' numbers: without the + SQLite goes through the index of all pages, to have them grouped already
 BEST_NEW = """
 SELECT json_group_array(json_array(host, best)) FROM (
-  SELECT host, min(rank) AS best FROM pages WHERE seq > ? GROUP BY host)"""
+  SELECT host, min(rank) AS best FROM pages WHERE seq > ? GROUP BY +host)"""
 HOSTS_DUE = "UPDATE hosts SET due_at = 0 WHERE due_at IS NOT 0 AND id IN (SELECT value FROM jsonb_each(?))"
 SEED = "UPDATE hosts SET seed = '' WHERE seed IS NULL AND id IN (SELECT value FROM jsonb_each(?))"
+SEED_WRITTEN = "UPDATE hosts SET is_written = 1 WHERE NOT is_written AND id IN (SELECT value FROM jsonb_each(?))"
 ONE_MORE_SEED = "INSERT INTO job VALUES ('seeds', 1) ON CONFLICT DO UPDATE SET value = value + 1 RETURNING value"
 SEEDS_VERSION = "SELECT value FROM job WHERE key = 'seeds'"
 SEED_FOLDER = "UPDATE hosts SET seed = seed || ?2 WHERE id = ?1 AND NOT instr(seed, ?2)"
 
 FREE_HOSTS = f"""
-SELECT json_group_array(id) FROM (
-  SELECT id FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?2 + ?3 AND due_at <= ?2
+SELECT json_group_array(json_array(id, delay)) FROM (
+  SELECT id, delay FROM hosts
+  WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?2 + ?3 AND due_at <= ?2
   AND NOT {IS_ANOTHERS} ORDER BY max(ready_at, due_at) LIMIT ?4)"""  # noqa: S608  # constants
 NAMED_HOSTS = f"""
-SELECT json_group_array(id) FROM hosts
+SELECT json_group_array(json_array(id, delay)) FROM hosts
 WHERE origin IN (SELECT value FROM jsonb_each(?2)) AND owner IS NULL AND ready_at <= ?3
 AND NOT {IS_ANOTHERS}"""  # noqa: S608  # constants
 TAKE = """

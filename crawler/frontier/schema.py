@@ -39,7 +39,7 @@ CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
   owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
   robots_status INTEGER, robots_body TEXT, robots_fetched_at REAL, robots_expires_at REAL,
-  circuit TEXT NOT NULL DEFAULT '') STRICT;
+  circuit TEXT NOT NULL DEFAULT '', is_written INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
 CREATE TABLE groups(
@@ -106,6 +106,8 @@ CREATE INDEX groups_owned ON groups(owner) WHERE owner IS NOT NULL;
 CREATE TABLE members(
   host INTEGER NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY(host, group_id)) STRICT, WITHOUT ROWID;
 CREATE INDEX members_of_group ON members(group_id);
+ALTER TABLE hosts ADD COLUMN is_written INTEGER NOT NULL DEFAULT 0;
+UPDATE hosts SET is_written = 1 WHERE seed = '';
 CREATE TABLE sessions(
   name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
   state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;

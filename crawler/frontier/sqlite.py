@@ -43,6 +43,7 @@ from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Clock, Counts, Item, Json, Lease, Link, State, StoredItem, Visit
+from crawler.politeness import batch_at
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -171,10 +172,11 @@ class SqliteFrontier:
         return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
 
     def _seeds(self) -> Seeds:
-        found = cast("list[tuple[str, str]]", self._journal.json(queries.SEED_HOSTS))
-        folders = tuple(origin + folder for origin, listed in found for folder in listed.split("\n") if folder)
+        found = cast("list[tuple[str, str, int]]", self._journal.json(queries.SEED_HOSTS))
+        folders = tuple(origin + folder for origin, listed, _ in found for folder in listed.split("\n") if folder)
         self._seeds_version = self._journal.value(queries.SEEDS_VERSION)
-        return Seeds(tuple(origin for origin, _ in found), folders)
+        written = frozenset(origin for origin, _, is_written in found if is_written)
+        return Seeds(tuple(origin for origin, _, _ in found), folders, written)
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
@@ -239,6 +241,7 @@ class SqliteFrontier:
 
     def _sow(self, links: Sequence[Link], ids: Mapping[str, int]) -> None:
         changed = self._journal.rows(queries.SEED, {ids[link.origin] for link in links})
+        changed += self._journal.rows(queries.SEED_WRITTEN, {ids[link.origin] for link in links if link.written})
         for link in links:
             if link.moved_to:
                 changed += self._journal.change(queries.SEED_FOLDER, (ids[link.origin], link.moved_to + "\n"))
@@ -270,17 +273,20 @@ class SqliteFrontier:
 
     def _taken(self, want: Want, hosts: int) -> list[Lease]:
         now, engine = self._clock(), self._engines.id
-        taken = membership.mates(self._journal, engine, now, want.horizon, want.hosts) if want.hosts else []
+        taken = membership.mates(self._journal, engine, now, want.horizon, want.hosts) if want.hosts else {}
         if (more := hosts - len(taken)) > 0:
-            found = cast("list[int]", self._journal.json(queries.FREE_HOSTS, (engine, now, want.horizon, more)))
-            taken += [host for host in found if host not in taken]
+            free = self._journal.json(queries.FREE_HOSTS, (engine, now, want.horizon, more))
+            taken |= dict(cast("list[tuple[int, float | None]]", free))
         if want.origins:
             self._host_ids(want.origins)
-            named = _encode(want.origins).decode()
-            taken += cast("list[int]", self._journal.json(queries.NAMED_HOSTS, (engine, named, now + want.horizon)))
+            origins = _encode(want.origins).decode()
+            named = self._journal.json(queries.NAMED_HOSTS, (engine, origins, now + want.horizon))
+            taken |= dict(cast("list[tuple[int, float | None]]", named))
         self._journal.rows(queries.TAKE, [(host, engine) for host in taken])
         membership.take(self._journal, engine, taken)
-        asked: dict[int, list[tuple[int, int]]] = {max(1, want.batch): [(host, 1) for host in taken]}
+        asked: dict[int, list[tuple[int, int]]] = {}
+        for host, delay in taken.items():  # a slow one is asked for few pages at a time
+            asked.setdefault(max(1, min(want.batch, batch_at(delay or 0.0))), []).append((host, 1))
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
             asked.setdefault(1 << (len(held) + more).bit_length(), []).append((host, 0))

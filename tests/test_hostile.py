@@ -1,0 +1,104 @@
+"""Each way to misbehave ends as it should."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import pytest
+
+from crawler import Crawl, Limits, politeness
+from tests.hostile import ROWS
+from tests.hostile.crawl import Wanderer, expected
+from tests.hostile.redirects import LEADS
+from tests.hostile.server import DOMAIN, Server, serving
+
+ROOT = Path(__file__).parents[1]
+HASTE = {"connect_timeout": 1.0, "header_timeout": 0.5, "read_timeout": 0.5, "total_timeout": 3.0}
+
+
+async def ends(server: Server, name: str, retries: int, limits: Limits) -> dict[str, str]:
+    """How each page of a crawl of one host ended, by its path, or by its URL on other hosts: state and reason."""
+    spider = Wanderer()
+    spider.seeds = [server.url(name)]
+    settings = {"resolve": {f"*.{DOMAIN}": "127.0.0.1"}, "delay": 0.0, "min_free_space": 0, "retries": retries}
+    async with Crawl(spider, folder=None, settings={**settings, **HASTE}, limits=limits) as crawl:
+        await crawl.ended()
+        found = crawl._frontier._journal.db.execute("SELECT url, state, coalesce(reason, '') FROM urls").fetchall()
+    return {str(url).removeprefix(server.url(name, "")): f"{state} {reason}" for url, state, reason in found}
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_each_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that misbehaves costs its own page, and ends it as the row says."""
+    monkeypatch.setattr(politeness, "ROBOTS_TRIES_UNCONNECTED", 1)
+    row = ROWS[name]
+    retries = 1 if row.ends == "done" and row.tries == 2 else 0
+    limits = Limits(max_time=2.0 if row.ends.startswith("pending") else None)
+    async with serving(ROWS) as server:
+        found = await ends(server, name, retries, limits)
+        assert found["/"].startswith(row.ends), found
+        if name in LEADS:
+            path, end = LEADS[name]
+            (led,) = [outcome for url, outcome in found.items() if url.endswith(path) and len(url) > 1]
+            assert led.startswith(end), found
+        assert not {path for _, path in server.asked} & {"/inside", "/poison", "/secret"}
+        assert not [host for host, _ in server.asked if not host.endswith(DOMAIN)]
+
+
+# all of them at once
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One crawl of the whole misbehaving web, in a process of its own, and what its server saw of it."""
+    command = [sys.executable, "-m", "tests.hostile"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin
+        assert server.stdout
+        port = int(server.stdout.readline())
+        crawl = [*command[:2], "tests.hostile.crawl", str(port), str(tmp_path_factory.mktemp("whole"))]
+        ran = subprocess.run(crawl, cwd=ROOT, check=True, capture_output=True, text=True, timeout=150)
+        asked = Request(f"http://127.0.0.1:{port}/asked", headers={"Host": f"index.{DOMAIN}:{port}"})
+        with urlopen(asked) as answer:
+            seen = {(host, path): times for host, path, times in json.load(answer)}
+        server.stdin.close()
+    return {**json.loads(ran.stdout), "port": port, "asked": seen, "log": ran.stderr}
+
+
+def test_the_whole_web(whole: dict[str, Any]) -> None:
+    """In one crawl with default settings, but shorter timeouts, each page ends as its row says, after so many tries."""
+    wanted = expected(whole["port"])
+    assert len(wanted) > 240
+    found = whole["ends"]
+    assert {url: found.get(url) for url, end in wanted.items() if not found.get(url, "").startswith(end)} == {}
+    asked = {name: whole["asked"].get((f"{name}.{DOMAIN}", "/"), 0) for name in ROWS}
+    assert {name: asked[name] for name, row in ROWS.items() if row.tries not in {None, asked[name]}} == {}
+    assert not {path for _, path in whole["asked"]} & {"/inside", "/poison", "/secret"}
+
+
+def test_what_is_good_is_kept(whole: dict[str, Any]) -> None:
+    """Amid all that misbehaves, each page of each host that does not is stored, once."""
+    kept = Counter(item["url"] for item in whole["items"])
+    for number in range(10):
+        at = f"http://good-{number}.pages.{DOMAIN}:{whole['port']}"
+        assert [kept[f"{at}/{page}"] for page in ("", 1, 2, 3, 4)] == [1] * 5
+    assert max(kept.values()) == 1
+    done = {url for url, end in whole["ends"].items() if end == "done "}
+    assert done == set(kept)
+
+
+def test_what_it_costs(whole: dict[str, Any]) -> None:
+    """It takes less than two minutes and 300 MB; the loop is hardly held up, by a page of 60,000 links longest."""
+    assert whole["seconds"] < 120
+    assert whole["memory"] < 300e6
+    assert whole["blocked"] < 0.5
+
+
+def test_nothing_leaks_into_the_log(whole: dict[str, Any]) -> None:
+    """What servers sent reaches the log without its control characters, and no line has the inner address of a name."""
+    assert not [line for line in whole["log"].splitlines() if not line.isprintable()]
+    assert not [line for line in whole["log"].splitlines() if "BlockedAddress" in line and "10.1.2.3" in line]

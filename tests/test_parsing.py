@@ -1,0 +1,165 @@
+"""Pages that are built to choke a parser end as ParseLimit, and nobody else notices."""
+
+import asyncio
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from crawler import Crawl, Spider, parsing
+from crawler.errors import ParseLimit
+from crawler.parsing import LARGE, parsed, survives
+from crawler.testing import Site
+from tests.test_markup import ATTRIBUTES, COPIES
+from tests.test_response import LISTING, page
+
+LINES = b"".join(b'<p><a href="/page/%d">a line with a link</a></p>\n' % n for n in range(40_000))
+SITES = (
+    "/usr/share/doc/python3.11-doc/html",
+    "/usr/share/doc/postgresql-doc-15/html",
+    "/usr/share/doc/openjdk-17-jre-headless/api",
+)
+MIB = 1 << 20
+
+
+class Titles(Spider):
+    name = "titles"
+
+    def __init__(self, *seeds: str) -> None:
+        self.seeds = seeds
+
+    def parse(self, response):
+        yield {"url": response.url, "title": response.text("title", default="-"), "links": len(response.links())}
+
+
+@contextmanager
+def watched() -> Iterator[list[float]]:
+    """The seconds for which the running loop did nothing else."""
+    gaps: list[float] = []
+
+    async def watch() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.005)
+            gaps.append(time.perf_counter() - before)
+
+    task = asyncio.ensure_future(watch())
+    try:
+        yield gaps
+    finally:
+        task.cancel()
+
+
+async def crawled(site: Site, *paths: str, **settings: object) -> tuple[dict[str, int], list[float], int]:
+    """The outcomes of a crawl, how long it held up the loop, and the bytes of memory that it took."""
+    spider = Titles(*(site.url("/", host=f"h{n}.test")[:-1] + path for n, path in enumerate(paths)))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with watched() as gaps:
+        summary = await Crawl(spider, folder=None, settings={**site.settings, **settings}).run()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return dict(summary.counts.reasons), gaps, grown
+
+
+@pytest.mark.parametrize(
+    ("bomb", "outcome"),
+    [
+        (COPIES, "failed: ParseLimit"),
+        (b"<div>" * 200_000, "failed: ParseLimit"),
+        (b"<a " + ATTRIBUTES + b">", "failed: ParseLimit"),
+        (b"<select>" + b"<option>x" * 16_000 + b"</select>", "done"),
+        (b"x" * 50_000_000, "done"),
+    ],
+    ids=["29 KB of formatting", "200,000 divs", "100,000 attributes", "16,000 options", "50 MB on one line"],
+)
+async def test_a_parser_bomb_harms_nobody(bomb: bytes, outcome: str) -> None:
+    """A page that would take minutes or gigabytes is refused or parsed; the loop goes on, and memory stays free."""
+    async with Site() as site:
+        site.page("/bomb", bomb, host="h0.test")
+        site.page("/", LISTING, host="h1.test")
+        outcomes, gaps, grown = await crawled(site, "/bomb", "/", max_body_bytes=64 * MIB, body_memory=256 * MIB)
+    assert outcomes.get(outcome, 0) >= 1, outcomes
+    assert sum(outcomes.values()) == 2
+    assert max(gaps) < 1.0
+    assert grown < 300 * MIB
+
+
+async def test_a_long_page_does_not_hold_up_the_loop() -> None:
+    """A page with 40,000 links is parsed, and its links are found and followed, while the loop has other work."""
+    async with Site() as site:
+        site.page("/", LINES, host="h0.test")
+        outcomes, gaps, _ = await crawled(site, "/")
+    assert outcomes == {"done": 1}
+    assert sorted(gaps)[-2] < 0.1 + 0.1  # a tenth of a second, and as much for a machine that is shared
+
+
+async def test_large_pages_are_parsed_before_they_are_asked_for() -> None:
+    """A small page is parsed when its handler reads it, a large one before, and not by the loop."""
+    small, large = page(LISTING), page(LINES)
+    assert len(LINES) > LARGE
+    for response in (small, large):
+        await parsed(response, asyncio.Lock())
+    assert small._tree is None
+    assert large._tree is not None
+    assert len(large._links or ()) == 40_000
+
+
+async def test_what_is_no_html_is_left_alone() -> None:
+    """Nothing is parsed of a long answer that is no page."""
+    response = page(LINES, content_type="application/json")
+    await parsed(response, asyncio.Lock())
+    assert response._tree is None
+
+
+def test_a_bomb_that_calls_itself_text_is_refused_when_it_is_read() -> None:
+    """Whatever its type, a body is not parsed if it is a bomb: whoever reads it has a ParseLimit instead."""
+    with pytest.raises(ParseLimit, match="structure") as caught:
+        page(COPIES, content_type="text/plain").css("p")
+    assert caught.value.status == 200
+
+
+def test_encodings_hide_nothing() -> None:
+    """A bomb in UTF-16 is one, though its bytes look otherwise."""
+    bomb = page(COPIES.decode().encode("utf-16"), content_type="text/html; charset=utf-16")
+    with pytest.raises(ParseLimit):
+        _ = bomb.html
+
+
+async def test_a_parse_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If nothing foresaw it, a page is given up after a while, and its thread is waited for by nobody."""
+    monkeypatch.setattr(parsing, "PATIENCE", -0.8)
+    response = page(b"word " * LARGE)
+    monkeypatch.setattr(type(response), "parse", lambda _self: time.sleep(1.0))
+    with pytest.raises(ParseLimit, match="not parsed after"):
+        await parsed(response, asyncio.Lock())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of memory or CPU time for a process")
+@pytest.mark.parametrize("body", [COPIES, b"<div>" * 200_000])
+def test_the_trial_ends_in_time(body: bytes) -> None:
+    """A process that tries a page dies by itself of what is too much."""
+    began = time.process_time() + time.monotonic()
+    assert not survives(page(body))
+    assert time.process_time() + time.monotonic() - began < 20
+
+
+def test_the_trial_lets_long_pages_live() -> None:
+    """A page with more tags than are cleared at once passes if it is harmless."""
+    response = page(b"<ul>" + b"<li><b>term</b> and <a href=/x>link</a>" * 9000 + b"</ul>")
+    assert response.worst > 1.0
+    assert survives(response)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("site", SITES)
+async def test_no_real_page_is_refused(site: str) -> None:
+    """Every page of three large documentation sites is parsed."""
+    files = sorted(Path(site).resolve().rglob("*.html"))
+    assert len(files) > 500
+    for file in files:
+        response = page(file.read_bytes())
+        await parsed(response, asyncio.Lock())
+        assert response.html.root is not None
