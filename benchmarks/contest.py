@@ -163,8 +163,18 @@ def ratio(ours: Sequence[Cost], theirs: Sequence[Cost], figure: str = "cpu") -> 
 COLUMNS = ["", "pages", "CPU µs/page", "crawler is at", "pages/s", "RSS MiB", "p99 lag ms"]
 
 
-def rows(costs: Mapping[str, Sequence[Cost]], label: str = "") -> list[list[Cell]]:
-    """The table of a contest; the first, which is ours, against each of the others."""
+def profiled(start: str, folder: Path) -> tuple[str, float]:
+    """What `crawler crawl --profile` tells of the job, which no turn has measured; and its p99 lag in ms."""
+    crawl = ours(options=["--profile"])
+    told = _once(crawl, start, folder).out
+    lag = re.search(r"(\d+) ms late \(p99\)", told)
+    assert lag, told
+    lines = [line for line in told.splitlines() if line.startswith(("  profile:", "    "))]
+    return "\n".join(lines), float(lag[1])
+
+
+def rows(costs: Mapping[str, Sequence[Cost]], label: str = "", lag: float | None = None) -> list[list[Cell]]:
+    """The table of a contest; the first, which is ours, against each of the others. `lag` is that of ours."""
     found: list[list[Cell]] = []
     mine = next(iter(costs.values()))
     for name, theirs in costs.items():
@@ -173,6 +183,6 @@ def rows(costs: Mapping[str, Sequence[Cost]], label: str = "") -> list[list[Cell
         figures = partial(median, theirs)
         found.append([
             f"{label}{name}", theirs[0].pages, round(figures("cpu")), shown, round(figures("rate")),
-            round(figures("memory")), statistics.median(lags) if lags else None,
+            round(figures("memory")), statistics.median(lags) if lags else lag if theirs is mine else None,
         ])  # fmt: skip
     return found

@@ -4,7 +4,6 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
-import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
 from crawler.handling import NotNow, NotYet
 from crawler.models import Event, Request, State, Visit
+from crawler.parsing import Parser
 from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host, is_trouble
 from crawler.pressure import Pressure
 from crawler.redirects import headers_for
@@ -50,7 +50,7 @@ class Asker:
         self.pressure = pressure
         self.visitor = engine.visitor
         self.joiner = Joiner()
-        self.parsing = asyncio.Lock()  # large pages are parsed one at a time: each may take much memory
+        self.parser = Parser()
         self.session: Session | None = None
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known

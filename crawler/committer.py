@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
+from crawler import stages
 from crawler.budget import Budget
 from crawler.feeder import Ticket
 from crawler.frontier import Frontier
@@ -72,7 +73,8 @@ class Committer:
     async def _commit(self) -> None:
         visits, self._visits = self._visits, []
         self._is_committing = True
-        committed = await self._frontier.commit(visits)
+        with stages.wait("commit"):
+            committed = await self._frontier.commit(visits)
         self._is_committing = False
         self._unstored -= sum(visit.weight for visit in visits)
         self.item_bytes = committed.item_bytes

@@ -180,9 +180,10 @@ class Harvest:
         return [self._visitor.link(_request(entry.url, self._level + 1), parent=self._page.seq)]
 
     def _of_page(self, entry: Entry) -> list[Link]:
-        if not self._visitor.seen.unseen((entry.url,), PAGE_DEPTH):
+        hint = entry.modified if self._visitor.settings.revisit else None
+        if hint is None and not self._visitor.seen.unseen((entry.url,), PAGE_DEPTH):
             return []
         name = next((name for pattern, name in self._handlers if pattern.match(entry.url)), "parse")
         priority = 0 if entry.priority is None else round(10 * entry.priority) - 5
         request = Request(entry.url, name, depth=PAGE_DEPTH, priority=priority)
-        return [self._visitor.link(request, parent=self._page.seq)]
+        return [replace(self._visitor.link(request, parent=self._page.seq), modified=hint)]

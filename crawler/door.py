@@ -25,7 +25,6 @@ from crawler.fetch import Reply
 from crawler.frontier import Want
 from crawler.handling import NotNow, NotYet
 from crawler.models import Request
-from crawler.parsing import parsed
 from crawler.politeness import OVERLOADED, REDIRECTS, SHORTEST_REST, UNREACHABLE
 from crawler.redirects import hop
 from crawler.response import Response
@@ -96,7 +95,7 @@ class Door:
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self
         )
-        await parsed(response, self._asker.parsing)
+        await self._asker.parser.parsed(response)
         return response
 
     @contextmanager

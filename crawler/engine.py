@@ -121,14 +121,18 @@ class Engine:
 
     async def _rest(self, longest: float) -> None:
         counts = await self.frontier.counts()
-        if not counts.pending:
+        if not counts.pending and counts.revisit_at is None:
             self.outcome = self.outcome or "finished"
             return
-        ahead = longest if counts.next_due_at is None else counts.next_due_at - self.clock.epoch()
-        if ahead > LONGEST_REST and not counts.held:
+        now = self.clock.epoch()
+        ahead = longest if counts.next_due_at is None else counts.next_due_at - now
+        if counts.revisit_at is not None:  # what is due already waits for its host
+            ahead = min(ahead, counts.revisit_at - now if counts.revisit_at > now else longest)
+        elif ahead > LONGEST_REST and not counts.held:
             self.outcome = self.outcome or "parked"
-        else:  # other engines may find more on the hosts that they hold, or leave some to this one
-            await self._wait(min(longest, max(SHORTEST_REST, ahead)))
+            return
+        # other engines may find more on the hosts that they hold, or leave some to this one
+        await self._wait(min(longest, max(SHORTEST_REST, ahead)))
 
     def _commit_window(self) -> float:
         return self.settings.commit_window if self.in_flight else 0.0

@@ -34,6 +34,11 @@ def escaped(text: str, limit: int = DETAIL_LENGTH) -> str:
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
+def escaped_lines(text: str, limit: int = 10_000) -> str:
+    """Text of several lines, safe for a terminal: each is `escaped`, and the ends of lines stay."""
+    return "\n".join(escaped(line, limit) for line in text.split("\n"))
+
+
 class CrawlerError(Exception):
     """The root: everything this package raises on purpose."""
 

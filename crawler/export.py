@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from crawler import stages
 from crawler.errors import ConfigError, ItemError, StorageFull, StoreUnavailable
 from crawler.frontier import Cursor, Frontier, Run
 from crawler.models import StoredItem
@@ -145,7 +146,8 @@ class Exporter:
         if not items:
             return False
         try:
-            position = await self._patiently(self._sink.write, items)
+            with stages.wait("export"):
+                position = await self._patiently(self._sink.write, items)
         except ItemError as error:
             await self._refuse(items, error)
             return True

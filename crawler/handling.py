@@ -4,16 +4,17 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from inspect import isawaitable
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
+from crawler import stages
 from crawler.budget import LimitReached
 from crawler.errors import CrawlerError, FetchError, HandlerError, LeaseLost, SpiderError, StoreError
 from crawler.frontier import Breadcrumb
-from crawler.items import is_item
+from crawler.items import Step, is_item, refined
 from crawler.models import Request
 from crawler.requests import Requests
 from crawler.response import Door
@@ -67,12 +68,15 @@ class AtWork:
             self._breadcrumb.leave(self._slot)
 
 
+Steps: TypeAlias = Coroutine[object, object, Result] | Generator[object, object, Result]
+
+
 class Stepped(Generic[Result]):
     """A coroutine to be awaited, each step of which is taken within a context manager."""
 
     __slots__ = ("_around", "_coroutine")
 
-    def __init__(self, coroutine: Coroutine[object, object, Result], around: AbstractContextManager[None]) -> None:
+    def __init__(self, coroutine: Steps[Result], around: AbstractContextManager[None]) -> None:
         self._coroutine = coroutine
         self._around = around
 
@@ -88,6 +92,11 @@ class Stepped(Generic[Result]):
                 step = partial(self._coroutine.send, (yield waits_for))
             except BaseException as error:  # noqa: BLE001  # whatever it is, it is the coroutine's
                 step = partial(self._coroutine.throw, error)
+
+
+def timed(stage: str, work: Awaitable[Result]) -> Awaitable[Result]:
+    """The work; what it computes, but not what it waits for, counts for the stage if anybody wants to know."""
+    return work if stages.current() is None else Stepped(work.__await__(), stages.work(stage))
 
 
 async def drained(called: Callable[[], object], door: PageDoor | None, limit: float) -> list[object]:
@@ -117,6 +126,26 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
     if door is not None and door.interrupt is not None:
         raise door.interrupt
     return yielded
+
+
+async def through(item: object, pipeline: Sequence[Step], limit: float) -> object | None:
+    """An item as the pipeline leaves it, within so many seconds; None if it drops it. Fails as a handler does."""
+    if not pipeline:
+        return item
+    refining = refined(item, pipeline)
+    (kept,) = await timed("pipeline", drained(lambda: _one(refining), None, limit))
+    return kept.item if isinstance(kept, _Kept) else None
+
+
+class _Kept:
+    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
+
+    def __init__(self, item: object) -> None:
+        self.item = item
+
+
+async def _one(refining: Awaitable[object]) -> _Kept:
+    return _Kept(await refining)
 
 
 async def within(limit: float, work: Awaitable[object]) -> object:

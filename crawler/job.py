@@ -1,10 +1,8 @@
 """A crawl: one spider, one journal, its sinks and an engine, put together and run to an end."""
 
 import asyncio
-import hashlib
 import logging
 import math
-import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -18,7 +16,7 @@ from crawler import machine
 from crawler.asking import Asker
 from crawler.budget import Budget, Limits
 from crawler.engine import LAST_WORDS, Engine
-from crawler.errors import ConfigError, StorageFull, StoreError, escaped
+from crawler.errors import ConfigError, StorageFull, StoreError
 from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
@@ -26,6 +24,7 @@ from crawler.fetch.cache import CachingFetcher
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
+from crawler.names import default_job_name, named
 from crawler.pressure import Pressure, fitted
 from crawler.progress import Progress, Summary
 from crawler.scope import Gate, Scope
@@ -75,10 +74,12 @@ class Crawl:
             if isinstance(settings, Settings)
             else merged((f"{type(spider).__name__}.settings", spider.settings), ("settings=", settings or {}))
         )
-        self.job = _name(job) if job else default_job_name(spider, seeds)
+        self.job = named(job) if job else default_job_name(spider, seeds)
         self.is_kept = folder is not None
         if self.settings.cache_for and not self.is_kept:
             raise ConfigError("cache_for keeps replies in a folder: pass one, or leave it out")
+        if self.settings.cache_for and self.settings.revisit:
+            raise ConfigError("cache_for would have pages visited again on the disk only: leave it or revisit out")
         self.folder = Path(folder or "output") / self.job
         self._facts = JobFacts(spider.name, {**spider.given, **{f"seed {n}": url for n, url in enumerate(seeds)}})
         self._outputs = [output] if isinstance(output, str) else list(output)
@@ -197,20 +198,22 @@ class Crawl:
         settings = self.settings = _fitted(self.settings, self._engines)
         if self.is_kept:
             with translated(str(self.folder)):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                self.folder.parent.mkdir(parents=True, exist_ok=True)
+                self.folder.mkdir(mode=0o700, exist_ok=True)  # pages, and perhaps cookies, are nobody else's business
         else:
             self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="crawler-")))
         journal = self.folder / "job.db" if self.is_kept else IN_MEMORY
-        power_safe = settings.durability == "power"
         self._frontier = SqliteFrontier(
-            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, power_safe=power_safe,
-            patience=settings.store_patience, supervisor=self._supervisor,
+            journal, default_delay=settings.delay, keep_runs=settings.keep_runs, supervisor=self._supervisor,
+            power_safe=settings.durability == "power", patience=settings.store_patience,
         )  # fmt: skip
         self._stack.push_async_callback(self._frontier.close)
         self._stack.callback(self.spider.close)
         if self._fresh and self._existing == "refuse":
             refuse_existing(self._outputs)  # before anything is forgotten
-        self._run = await self._frontier.begin(self._facts, fresh=self._fresh, limits=self._limits, part=self._part)
+        self._run = await self._frontier.begin(
+            self._facts, fresh=self._fresh, limits=self._limits, part=self._part, revisit=settings.revisit
+        )
         counts = await self._frontier.counts()
         if self._run.resumed and self._part is None:
             for name in sorted(await self._frontier.handlers()):
@@ -219,7 +222,10 @@ class Crawl:
             verb = "joining" if self._run.others else "resuming"
             self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
         gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
-        visitor = Visitor(self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb)
+        visitor = Visitor(
+            self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb,
+            has_feed=self._run.has_feed,
+        )  # fmt: skip
         visitor.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
         self._engine.feeder.engines = self._engines
@@ -257,7 +263,7 @@ class Crawl:
             raise _first(group) from group
         assert self._stats is not None
         await self._stats.sample()
-        if not self._stats.counts.pending:
+        if not self._stats.counts.pending and self._stats.counts.revisit_at is None:
             outcome = "finished"
             await self._frontier.finish(outcome)
         elif self._full is not None:
@@ -272,6 +278,7 @@ class Crawl:
             pressure = Pressure(self.folder if self.is_kept else None, self.settings, self._engines)
             self._heed(pressure)
             asker = Asker(engine, fetcher, self.folder, self._run.number, pressure)
+            self._stack.callback(asker.parser.close)
             self._stats.downloads = asker.downloads
             for exporter in self._exporters:
                 group.create_task(exporter.follow())
@@ -304,7 +311,7 @@ class Crawl:
         assert self._stats is not None
         while True:
             await self._stats.sample()
-            await asyncio.sleep(1.0)
+            await self._stats.pause(1.0)
             self._heed(pressure)
 
     def _heed(self, pressure: Pressure) -> None:
@@ -322,7 +329,7 @@ class Crawl:
         return Summary(
             self.job, self._run.number, self._run.resumed, outcome, self._stats.counts, self._stats.counts.spent.pages,
             self._stats.counts.spent.items, self._budget.bytes, self._stats.elapsed, self.folder, outputs,
-            self.settings.max_failed, self._cache.cached if self._cache else 0,
+            self.settings.max_failed, self._cache.cached if self._cache else 0, self._stats.profile(),
         )  # fmt: skip
 
 
@@ -376,21 +383,6 @@ def new_loop() -> asyncio.AbstractEventLoop:
     except ImportError:
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()
-
-
-def default_job_name(spider: Spider, seeds: Sequence[str]) -> str:
-    """The spider's name, with a short digest of its arguments and further seeds when there are any."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", spider.name)
-    if not spider.given and not seeds:
-        return name
-    digest = hashlib.blake2b(repr((sorted(spider.given.items()), sorted(seeds))).encode(), digest_size=4).hexdigest()
-    return f"{name}-{digest}"
-
-
-def _name(job: str) -> str:
-    if job in {".", ".."} or "/" in job or "\\" in job or not job.isprintable():
-        raise ConfigError(f"the job name {escaped(job)!r} does not name a folder in the jobs' folder")
-    return job
 
 
 def _seed(url: str) -> Request:

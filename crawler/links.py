@@ -26,7 +26,7 @@ _PARAMETER = re.compile(
 _CANDIDATE = re.compile(r"[\s,]*+(\S++)")
 _DESCRIPTORS = re.compile(r"((?:[^,(]|\([^)]*+\)?)*+),?")
 _FITTING = re.compile(
-    r"(?:\d+w(?:\s+\d+h)?|\d+h\s+\d+w|\d*\.?\d+(?:e[+-]?\d+)?x)?", re.IGNORECASE
+    r"(?:\d++w(?:\s++\d++h)?|\d++h\s++\d++w|(?:\d++(?:\.\d++)?|\.\d++)(?:e[+-]?\d++)?x)?", re.IGNORECASE
 )  # of a srcset's candidate
 _REFRESH = re.compile(
     r"""\s*+(?:\d|\.)[\d.]*+(?=[;,\s])\s*+[;,]?\s*+(?:url\s*+=\s*+)?(?:'([^']*+)|"([^"]*+)|(.*+))""",

@@ -18,7 +18,7 @@ LONGEST = 1.0  # seconds, and 300 MiB of copies
 # Seconds on a core of 2020, measured at the worst of 1,600 ways to mix two kinds of tags.
 _SEARCH, _COPY, _COMPARE = 3e-9, 1e-6, 2e-9
 
-_CROWDED = 1900  # tags: they cannot make more than 900,000 copies
+_CROWDED = 2000  # tags: they cannot make more than a million copies
 _PRIMES = (53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)
 # Which bytes are looked at nobody knows who writes a page, and primes find tags that keep to any other rhythm.
 _SAMPLES = cycle([(secrets.randbelow(prime), prime) for prime in (secrets.choice(_PRIMES) for _ in range(1009))])

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from crawler.cookies import Cookie
+from crawler.revisit import UNCHANGED, History
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -131,6 +132,7 @@ class Link(Struct, frozen=True, array_like=True):
     plain: bool = True
     known_as: str | None = None
     written: bool = False
+    modified: float | None = None  # when a sitemap says that it was changed last, in epoch seconds
 
     @property
     def moved_to(self) -> str:
@@ -149,6 +151,7 @@ class Page(Struct):
     rank: int = 0
     parent: int | None = None
     deaths: int = 0  # of processes that were inside its handler, as they count
+    history: History | None = None  # of a page that was visited before in this run
 
     @property
     def is_suspect(self) -> bool:
@@ -183,11 +186,12 @@ class RobotsRecord(Struct, frozen=True):
 
 
 class Item(Struct, frozen=True, array_like=True):
-    """One item as it is stored: ``body`` is its JSON, byte for byte the line of a JSONL file."""
+    """One item as it is stored: ``body`` is its JSON, byte for byte the line of a JSONL file; ``key`` is JSON too."""
 
     kind: str
     body: str
     quarantine: str | None = None
+    key: str | None = None
 
 
 class StoredItem(Struct, frozen=True, array_like=True):
@@ -227,7 +231,9 @@ class Visit(Struct):
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
     page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
-    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``cuts`` by their reasons.
+    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest of its
+    body, ``etag`` and ``modified`` what the server says of that; ``cuts`` by their reasons. It is visited again at
+    ``revisit_at``, after so long an ``interval``.
     """
 
     page: Page
@@ -254,6 +260,11 @@ class Visit(Struct):
     cookies: Sequence[Cookie] = ()
     session: int = 0
     canonical: str | None = None
+    content: bytes = b""
+    etag: str | None = None
+    modified: str | None = None
+    revisit_at: float | None = None
+    interval: float | None = None
     cuts: Mapping[str, Cut] = {}
 
     @property
@@ -262,6 +273,11 @@ class Visit(Struct):
         is_elsewhere = self.reason.startswith(("redirected", "canonical"))
         ended = self.state in {State.DONE, State.GONE, State.FAILED} and not is_elsewhere
         return ended and self.page.request.is_counted
+
+    @property
+    def tells_items(self) -> bool:
+        """Whether its items are all that its page has now; those of a page that could not be seen stand."""
+        return bool(self.items) or (self.state in {State.DONE, State.GONE} and self.reason != UNCHANGED)
 
     @property
     def good_items(self) -> int:
@@ -295,7 +311,8 @@ class Spent(Struct, frozen=True):
 class Counts(Struct, frozen=True):
     """How far a run is, and the invocation. Sizes in bytes; ``hosts`` counts those with a pending page.
 
-    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason.
+    ``held``: hosts that an engine works for. ``cuts``: links left out, by reason. ``revisit_at``: when the first page
+    is due to be visited again; None if none ever is.
     """
 
     pending: int = 0
@@ -310,6 +327,7 @@ class Counts(Struct, frozen=True):
     held: int = 0
     item_bytes: int = 0
     next_due_at: float | None = None
+    revisit_at: float | None = None
     reasons: Mapping[str, int] = {}
     cuts: Mapping[str, Cut] = {}
     spent: Spent = Spent()

@@ -2,7 +2,7 @@
 
 The parser lets other threads run, so the event loop goes on meanwhile; but it cannot be stopped, and what it has taken
 of memory it has. So a page whose structure may cost more than a second (`markup.worst`), or 300 MiB, is given to a
-process of its own first, which dies of it if it is a bomb, and lives if it is only a long index.
+process first that dies of it if it is a bomb, and lives, for the next such page, if it is only a long index.
 """
 
 import asyncio
@@ -14,14 +14,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
+from crawler import stages
 from crawler.errors import ParseLimit
 from crawler.markup import LONGEST, QUICK
 from crawler.response import Response
 from crawler.tree import source
+from crawler.trial import PARSED
 
 LARGE = 1 << 19  # bytes; to parse half a megabyte takes some 10 ms, whatever is in it
 PATIENCE = 20.0  # seconds for the trial, and for the parse, on however busy a machine
-CHILD = "import sys; sys.path[:] = {path!r}; from crawler.trial import trial; trial(sys.stdin.buffer.read())"
+CHILD = "import sys; sys.path[:] = {path!r}; from crawler.trial import trials; trials()"
 
 Result = TypeVar("Result")
 Told = TypeVar("Told")
@@ -32,26 +34,72 @@ def is_large(response: Response) -> bool:
     return response.is_html and (len(response.body) >= LARGE or response.worst > QUICK)
 
 
-async def parsed(response: Response, one_at_a_time: asyncio.Lock) -> None:
-    """Have the tree and links of a large page made without holding up the loop. Raises ParseLimit for a bomb."""
-    if is_large(response):
-        async with one_at_a_time:
-            if response.worst > LONGEST and not await _in_thread(lambda: survives(response), response):
-                raise _limit(response, "to parse it takes too much time or memory")
-            await _in_thread(response.parse, response)
+class Parser:
+    """Parses large pages, one at a time, since each may take much memory."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+        self._trial = Trial()
+
+    async def parsed(self, response: Response) -> None:
+        """Have the tree and links of a large page made without holding up the loop. Raises ParseLimit for a bomb."""
+        if is_large(response):
+            async with self._one_at_a_time:
+                if response.worst > LONGEST and not await _in_thread(lambda: self._survives(response), response):
+                    raise _limit(response, "to parse it takes too much time or memory")
+                with stages.wait("parse"):
+                    await _in_thread(response.parse, response)
+
+    def close(self) -> None:
+        """End the process for trials, if there is one."""
+        self._trial.close()
+
+    def _survives(self, response: Response) -> bool:
+        return self._trial.survives(source(response.body, response.encoding))
 
 
-def survives(response: Response) -> bool:
-    """Whether a process of its own can parse a page within the limits. It blocks."""
-    page = source(response.body, response.encoding)
+class Trial:
+    """A process in which pages are parsed that may be bombs. It is started for the first, and again if it died of one.
+
+    Its methods block.
+    """
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def survives(self, page: bytes) -> bool:
+        """Whether it can parse a page, in UTF-8, within the limits."""
+        process = self._process = self._process or _started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Timer(PATIENCE, process.kill)
+        late.start()
+        try:
+            process.stdin.write(len(page).to_bytes(8, "little") + page)
+            process.stdin.flush()
+            is_parsed = process.stdout.read(1) == PARSED
+        except BrokenPipeError:
+            is_parsed = False
+        finally:
+            late.cancel()
+        if not is_parsed:
+            self.close()
+        return is_parsed
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def _started() -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", CHILD.format(path=sys.path)]
-    try:
-        ended = subprocess.run(  # noqa: S603  # this very interpreter; the page is its input, not its command
-            command, input=page, timeout=PATIENCE, check=False, stderr=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired:
-        return False
-    return ended.returncode == 0
+    return subprocess.Popen(  # noqa: S603  # this very interpreter; the pages are its input, not its command
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C is for the crawl, which may still need it
+    )  # fmt: skip
 
 
 async def _in_thread(work: Callable[[], Result], response: Response) -> Result:

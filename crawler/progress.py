@@ -7,12 +7,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawler.models import Counts
+from crawler.profile import Profile
+from crawler.profile import merged as merged_profiles
 
 
 class Progress(Struct, frozen=True):
     """A moment of a crawl. Pages, items and bytes are of this invocation, `counts` of the run; seconds and bytes.
 
-    ``engines`` work on it now; ``replaced`` have died and were replaced.
+    ``engines`` work on it now; ``replaced`` have died and were replaced. ``profile`` if it was asked for.
     """
 
     counts: Counts
@@ -28,6 +30,7 @@ class Progress(Struct, frozen=True):
     limited_by: str
     engines: int = 1
     replaced: int = 0
+    profile: Profile | None = None
 
 
 class Summary(Struct, frozen=True):
@@ -49,6 +52,7 @@ class Summary(Struct, frozen=True):
     outputs: tuple[str, ...]
     max_failed: int = 0
     cached: int = 0
+    profile: Profile | None = None
 
     @property
     def exit_code(self) -> int:
@@ -73,6 +77,7 @@ def merged(latest: Progress, all_of_them: Sequence[Progress], *, bytes_before: i
         limited_by=_common(one.limited_by for one in all_of_them),
         engines=len(all_of_them),
         replaced=replaced,
+        profile=merged_profiles([one.profile for one in all_of_them]),
     )
 
 

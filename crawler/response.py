@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crawler import charset, markup
+from crawler import charset, markup, stages
 from crawler.directives import directives
 from crawler.errors import HandlerError, ParseLimit, SelectorError, escaped
 from crawler.forms import Form, Value
@@ -152,7 +152,8 @@ class Response:
         if self._tree is None:
             if self.worst > markup.LONGEST:
                 raise ParseLimit("its structure would cost more than a page may", url=self.url, status=self.status)
-            self._tree = parse(self.body, self.encoding)
+            with stages.work("parse"):
+                self._tree = parse(self.body, self.encoding)
         return self._tree
 
     @property
@@ -346,7 +347,8 @@ class Response:
 
     def _page_links(self) -> list[str]:
         if self._links is None:
-            self._links = self._resolved(hrefs(self.html)) if self.is_html else []
+            with stages.work("links"):
+                self._links = self._resolved(hrefs(self.html)) if self.is_html else []
         return self._links
 
     def _resolved(self, found: Sequence[str | None], base: str | None = None) -> list[str]:

@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 from crawler.credentials import Credential, by_origin
 from crawler.errors import ConfigError
 from crawler.proxies import Proxy, by_pattern
+from crawler.revisit import Revisit, policies
 from crawler.traps import TrapLimits
 from crawler.windows import window
 
@@ -143,6 +144,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cache_for: Annotated[Seconds, Meta(description="how long replies are kept while a spider is written; 0: none")] = (
         0.0
     )
+    revisit: Annotated[
+        dict[str, Revisit],
+        Meta(description="pages are visited again after so long: 1d, or 1h-7d by their changes; by URL pattern"),
+    ] = {}
     stall_timeout: Annotated[
         Timeout, Meta(description="an engine that stands still for so long is ended, replaced")
     ] = 60.0
@@ -259,6 +264,8 @@ def _choices(name: str) -> str:
 
 
 def _from_text(name: str, value: object) -> object:
+    if name == "revisit" and isinstance(value, int | float):
+        value = str(value)  # of seconds, as of all durations
     if (tables := _TABLES.get(name)) and isinstance(value, str | Mapping):
         return tables(value)
     if not isinstance(value, str):
@@ -335,4 +342,5 @@ _TABLES: dict[str, Callable[[str | Mapping[str, object]], object]] = {
     "groups": _hosts,
     "credentials": lambda value: by_origin(_by_name(value)),
     "proxies": lambda value: by_pattern(_by_name(value)),
+    "revisit": lambda value: policies(value, parse_duration),
 }

@@ -32,6 +32,7 @@ from typing import (
 import msgspec
 from msgspec.structs import replace
 
+from crawler.changes import Keys, are_keys
 from crawler.errors import ConfigError, HandlerError, escaped
 from crawler.items import Step
 from crawler.models import Request
@@ -86,6 +87,8 @@ class Spider:
     """What each item is taken through before it is stored, in order: see `items.refined`."""
     headers: Mapping[str, str] = {}
     """Headers of every request."""
+    item_key: Keys = ()
+    """The field, or fields, by which its items are told from others when pages are visited again; or by their class."""
     sitemaps: bool | Sequence[str] = False
     """URLs of sitemaps and feeds; True: those that the robots.txt of the seeds' hosts name, or else /sitemap.xml."""
     sitemap_since: str = ""
@@ -267,6 +270,7 @@ _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("seeds", _is_list, "a list of URLs, also when there is only one"),
     ("scope", lambda scope: scope is None or isinstance(scope, Scope), "a Scope or None"),
     ("settings", lambda settings: isinstance(settings, Mapping), "a dict of settings by name"),
+    ("item_key", are_keys, "a field, a list of fields, or a dict of these by the item's class"),
     ("sitemaps", _are_sitemaps, "True, or a list of absolute http or https URLs"),
     ("sitemap_since", _is_date, "a date such as 2024-05-17, or how long ago, such as 7d"),
     ("sitemap_to", lambda to: isinstance(to, Mapping), "a dict of names of handlers by patterns for URLs"),

@@ -17,8 +17,9 @@ from crawler.fetch import Reply
 from crawler.handling import AtWork, NotNow, failure_of, trace_of
 from crawler.logins import Logins
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
-from crawler.parsing import is_large, parsed
+from crawler.parsing import is_large
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
+from crawler.recrawl import conditional, schedule, unchanged
 from crawler.redirects import hop
 from crawler.response import Response
 from crawler.robots import ALLOW_ALL, Robots
@@ -48,6 +49,7 @@ class Turns:
         must_wait = page.request.is_counted and not self._logins.is_ready
         visit = await (self._logged_in(lane, page) if must_wait else self._visit(lane, page))
         visit.cookies, visit.session = changed, version
+        schedule(visit, self._engine.settings.revisit)
         return visit
 
     async def _visit(self, lane: HostLane, page: Page) -> Visit:
@@ -83,13 +85,15 @@ class Turns:
 
     async def _page(self, lane: HostLane, page: Page) -> Visit:
         version, request, door = self._logins.version, page.request, Door(self._asker)
-        reply = await self._asker.ask(lane, request)
+        reply = await self._asker.ask(lane, conditional(page))
+        if (as_before := unchanged(page, lane.token, reply, self._engine.clock.epoch())) is not None:
+            return as_before
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
         )
         if is_large(response):
             with AtWork(self._visitor.breadcrumb, page.seq):
-                await parsed(response, self._asker.parsing)
+                await self._asker.parser.parsed(response)
         try:
             is_out = self._logins.says_out(request, reply, response)
         except HandlerError as error:

@@ -3,22 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
 from msgspec.structs import replace
 
+from crawler import stages
+from crawler.changes import keyed
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
 from crawler.groups import group_pace
-from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, trace_of, warn_if_slow
+from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
-from crawler.items import encode, refined
+from crawler.items import encode
 from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
+from crawler.recrawl import note
 from crawler.redirects import hop, in_place_of, separate
 from crawler.requests import MAX_PRIORITY, Requests
 from crawler.response import Response
@@ -43,7 +46,7 @@ class Visitor:
 
     def __init__(
         self, spider: Spider, settings: Settings, gate: Gate, key: bytes, clock: Callable[[], float],
-        breadcrumb: Breadcrumb,
+        breadcrumb: Breadcrumb, *, has_feed: bool = False,
     ) -> None:  # fmt: skip
         self.spider = spider
         self.settings = settings
@@ -54,6 +57,7 @@ class Visitor:
         self._identity = Identity(settings)
         self._clock = clock
         self.breadcrumb = breadcrumb
+        self._has_feed = has_feed
         self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
 
@@ -138,6 +142,7 @@ class Visitor:
             visit.reason = f"canonical: {visit.canonical}"
             visit.links = [self.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
             return visit
+        note(visit, reply)
         return await self.handled(visit, response, door)
 
     def _canonical(self, page: Page, response: Response) -> str | None:
@@ -263,7 +268,7 @@ class Visitor:
         token = page_at_work.set(at_work)
         try:
             drained_all = self._drained(visit.page, name, called, door)
-            visit.items, visit.links, visit.cuts = await Stepped(drained_all, at_work)
+            visit.items, visit.links, visit.cuts = await timed("handler", Stepped(drained_all, at_work))
         finally:
             page_at_work.reset(token)
 
@@ -279,24 +284,17 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                following = iter(self._followed(one, page, cuts))
+                following = stages.each("links", self._followed(one, page, cuts))
                 while some := list(islice(following, AT_ONCE)):
                     links += some
                     if len(some) == AT_ONCE:
                         await asyncio.sleep(0)  # what else waits for the loop has its turn
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
-            elif (kept := await self._refined(one)) is not None:
-                items.append(encode(kept))
+            elif (kept := await through(one, self.spider.pipeline, limit)) is not None:
+                item = encode(kept)
+                items.append(keyed(item, self.spider.item_key) if self._has_feed else item)
         return items, links, cuts
-
-    async def _refined(self, item: object) -> object | None:
-        pipeline = self.spider.pipeline
-        if not pipeline:
-            return item
-        refining = refined(item, pipeline)
-        (kept,) = await drained(lambda: _one(refining), None, self.settings.handler_timeout)
-        return kept.item if isinstance(kept, _Kept) else None
 
     def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         """Links of a page in bulk: one template, many URLs, nearly all of them known."""
@@ -389,14 +387,3 @@ class Visitor:
 def header(reply: Reply, name: str) -> str:
     """A header of an answer, or nothing."""
     return str(reply.headers.get(name, ""))
-
-
-class _Kept:
-    """An item as the pipeline left it, whatever it is; a list among items would be laid flat."""
-
-    def __init__(self, item: object) -> None:
-        self.item = item
-
-
-async def _one(refining: Awaitable[object]) -> _Kept:
-    return _Kept(await refining)

@@ -371,3 +371,19 @@ def test_the_status_of_an_older_journal(tmp_path: Path, capsys: pytest.CaptureFi
     bookstall.unpacked("journal-1.tar.gz", tmp_path / "stall")
     assert main(["status", "stall", "--folder", str(tmp_path)]) == 0
     assert "run 1: " in capsys.readouterr().out
+
+
+async def test_a_journal_of_version_1_is_visited_again(tmp_path: Path) -> None:
+    """What an older version left half done can be gone on with by visiting its pages again; none is forgotten."""
+    async with Site() as site:
+        bookstall.put_up(site)
+        folder = bookstall.unpacked("journal-1.tar.gz", tmp_path / "stall")
+        bookstall.moved(folder, site.port)
+        summary = await bookstall.going_on(folder, site, revisit="1d", limits=Limits(max_time=4.0)).run()
+    assert (summary.outcome, summary.counts.pending) == ("stopped: max-time", 0)
+    journal = readable(folder / "job.db")
+    assert list(checks.findings(journal)) == []
+    unplanned = """SELECT path FROM pages WHERE revisit_at IS NULL AND state IN (1, 2, 4)
+      AND coalesce(request->>'kind', 'page') = 'page'"""
+    assert journal.execute(unplanned).fetchall() == [("/search",)]  # a POST
+    journal.close()

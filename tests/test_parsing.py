@@ -1,18 +1,21 @@
 """Pages that are built to choke a parser end as ParseLimit, and nobody else notices."""
 
 import asyncio
+import gc
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
 from crawler import Crawl, Spider, parsing
 from crawler.errors import ParseLimit
-from crawler.parsing import LARGE, parsed, survives
+from crawler.markup import LONGEST
+from crawler.parsing import LARGE, Parser, Trial
 from crawler.testing import Site
 from tests.test_markup import ATTRIBUTES, COPIES
 from tests.test_response import LISTING, page
@@ -24,6 +27,7 @@ SITES = (
     "/usr/share/doc/openjdk-17-jre-headless/api",
 )
 MIB = 1 << 20
+LONG = b"<ul>" + b"<li><b>term</b> and <a href=/x>link</a>" * 9000 + b"</ul>"
 
 
 class Titles(Spider):
@@ -52,6 +56,20 @@ def watched() -> Iterator[list[float]]:
         yield gaps
     finally:
         task.cancel()
+
+
+@pytest.fixture
+def parser() -> Iterator[Parser]:
+    parser = Parser()
+    yield parser
+    parser.close()
+
+
+@pytest.fixture
+def trial() -> Iterator[Trial]:
+    trial = Trial()
+    yield trial
+    trial.close()
 
 
 async def crawled(site: Site, *paths: str, **settings: object) -> tuple[dict[str, int], list[float], int]:
@@ -96,21 +114,21 @@ async def test_a_long_page_does_not_hold_up_the_loop() -> None:
     assert sorted(gaps)[-2] < 0.1 + 0.1  # a tenth of a second, and as much for a machine that is shared
 
 
-async def test_large_pages_are_parsed_before_they_are_asked_for() -> None:
+async def test_large_pages_are_parsed_before_they_are_asked_for(parser: Parser) -> None:
     """A small page is parsed when its handler reads it, a large one before, and not by the loop."""
     small, large = page(LISTING), page(LINES)
     assert len(LINES) > LARGE
     for response in (small, large):
-        await parsed(response, asyncio.Lock())
+        await parser.parsed(response)
     assert small._tree is None
     assert large._tree is not None
     assert len(large._links or ()) == 40_000
 
 
-async def test_what_is_no_html_is_left_alone() -> None:
+async def test_what_is_no_html_is_left_alone(parser: Parser) -> None:
     """Nothing is parsed of a long answer that is no page."""
     response = page(LINES, content_type="application/json")
-    await parsed(response, asyncio.Lock())
+    await parser.parsed(response)
     assert response._tree is None
 
 
@@ -128,38 +146,58 @@ def test_encodings_hide_nothing() -> None:
         _ = bomb.html
 
 
-async def test_a_parse_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_parse_without_end_is_given_up(parser: Parser, monkeypatch: pytest.MonkeyPatch) -> None:
     """If nothing foresaw it, a page is given up after a while, and its thread is waited for by nobody."""
     monkeypatch.setattr(parsing, "PATIENCE", -0.8)
     response = page(b"word " * LARGE)
     monkeypatch.setattr(type(response), "parse", lambda _self: time.sleep(1.0))
     with pytest.raises(ParseLimit, match="not parsed after"):
-        await parsed(response, asyncio.Lock())
+        await parser.parsed(response)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of memory or CPU time for a process")
-@pytest.mark.parametrize("body", [COPIES, b"<div>" * 200_000])
-def test_the_trial_ends_in_time(body: bytes) -> None:
-    """A process that tries a page dies by itself of what is too much."""
+@pytest.mark.parametrize("bomb", [COPIES, b"<div>" * 200_000])
+def test_the_trial_ends_in_time(trial: Trial, bomb: bytes) -> None:
+    """A process that tries a page dies by itself of what is too much, and the next page has another."""
     began = time.process_time() + time.monotonic()
-    assert not survives(page(body))
+    assert not trial.survives(bomb)
+    assert trial.survives(LONG)
     assert time.process_time() + time.monotonic() - began < 20
 
 
-def test_the_trial_lets_long_pages_live() -> None:
-    """A page with more tags than are cleared at once passes if it is harmless."""
-    response = page(b"<ul>" + b"<li><b>term</b> and <a href=/x>link</a>" * 9000 + b"</ul>")
-    assert response.worst > 1.0
-    assert survives(response)
+def test_the_trial_lets_long_pages_live(trial: Trial) -> None:
+    """Pages with more tags than are cleared at once pass if they are harmless, all in one process."""
+    assert page(LONG).worst > LONGEST
+    assert trial.survives(LONG)
+    first = trial._process
+    assert all(trial.survives(LONG) for _ in range(40))
+    assert trial._process is first
+
+
+def test_a_trial_that_does_not_answer_is_ended(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that says nothing for too long is killed, and its page did not pass."""
+    monkeypatch.setattr(parsing, "CHILD", "import time; time.sleep(600)  # {path}")
+    monkeypatch.setattr(parsing, "PATIENCE", 0.2)
+    assert not trial.survives(LONG)
+
+
+async def test_a_crawl_leaves_no_trial_behind() -> None:
+    """When a crawl is over, so is the process in which it tried its pages."""
+    async with Site() as site:
+        site.page("/", LONG, host="h0.test")
+        outcomes, _, _ = await crawled(site, "/")
+    assert outcomes == {"done": 1}
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Popen) and one.poll() is None]
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("site", SITES)
-async def test_no_real_page_is_refused(site: str) -> None:
+async def test_no_real_page_is_refused(parser: Parser, site: str) -> None:
     """Every page of three large documentation sites is parsed."""
     files = sorted(Path(site).resolve().rglob("*.html"))
     assert len(files) > 500
     for file in files:
         response = page(file.read_bytes())
-        await parsed(response, asyncio.Lock())
+        await parser.parsed(response)
         assert response.html.root is not None

@@ -21,6 +21,7 @@ def run(words: Sequence[str]) -> int:
     try:
         return _ended(words)
     except BaseException as error:
+        sys.excepthook = stdout.tell_of_bug
         error.add_note("this is a bug in crawler: please report it with the lines above")
         raise
 
@@ -97,5 +98,5 @@ def _one_line(error: CycloptsError) -> str:
 
 def _fail(message: str, code: int) -> int:
     shown = "\n".join(escaped(line, LONGEST_MESSAGE) for line in message.splitlines())
-    sys.stderr.write(f"crawler: {shown}\n")
+    stdout.complain(f"crawler: {shown}\n")
     return code

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
 
+from crawler import stages
 from crawler.cli import find, layers, loading, starter, stdout, words
 from crawler.cli.jobs import held
 from crawler.cli.options import FLAG, MANY, OUTPUT, Folder
@@ -45,6 +46,10 @@ class Job:
     append: Annotated[bool, FLAG, Parameter(help="add to an output file that is there")] = False
     overwrite: Annotated[bool, FLAG, Parameter(help="replace an output file that is there")] = False
     cache: Annotated[bool, FLAG, Parameter(help="keep replies for a day, while a spider is written")] = False
+    revisit: Annotated[
+        str | None,
+        Parameter(help="visit pages again after so long, as 1d, or 1h-7d by their changes; without end"),
+    ] = None
     folder: Folder = None
     processes: Annotated[int, Parameter(name=["-j", "--processes"], help="engines, each a process of its own")] = 1
 
@@ -68,6 +73,7 @@ class Shown:
     progress: Annotated[bool | None, Parameter(help="a live display on a terminal, lines elsewhere")] = None
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Parameter(help="least level logged")] = "info"
     log_format: Annotated[Literal["text", "json"], Parameter(help="lines, or one JSON object a line")] = "text"
+    profile: Annotated[bool, FLAG, Parameter(help="measure where the time goes, and say what limits the crawl")] = False
     debug: Annotated[bool, FLAG, Parameter(help="log everything, and name callbacks that hold up the loop")] = False
 
 
@@ -83,6 +89,8 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
         a name from ./spiders, file.py[:Class], package.module[:Class], or the URL of a site
     """
     line = LINE.get()
+    if shown.profile:
+        stages.begin()  # before anything is made that would be measured
     prepared = _prepared(spider, job, _limits(stop), line)
     view = View(shown.progress, shown.log_level, shown.log_format, shown.debug)
     try:
@@ -91,7 +99,7 @@ def crawl(spider: str, /, *, job: Job = _JOB, stop: Stop = _STOP, shown: Shown =
         return serve(prepared, view, line, processes=job.processes)
     except BrokenPipeError:
         stdout.discard()
-        sys.stderr.write("stopped: nobody reads standard output any more; run the same command again to go on\n")
+        stdout.complain("stopped: nobody reads standard output any more; run the same command again to go on\n")
         return STOPPED
 
 
@@ -112,7 +120,7 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
         output=job.output,
         job=job.job,
         folder=job.folder or project.folder,
-        settings=layers.settings(own, project.layers, (*job.settings, *(["cache_for=1d"] if job.cache else []))),
+        settings=layers.settings(own, project.layers, (*job.settings, *_shorthands(job))),
         seeds=job.seed,
         fresh=job.fresh,
         existing=_existing(job),
@@ -125,6 +133,11 @@ def _prepared(text: str, job: Job, limits: Limits, line: Line | None) -> Crawl:
     if line is not None:
         crawl.supervise(os.getppid(), job.processes, line.count_bytes)
     return crawl
+
+
+def _shorthands(job: Job) -> list[str]:
+    """Settings that have options of their own."""
+    return [*(["cache_for=1d"] if job.cache else []), *([f"revisit={job.revisit}"] if job.revisit else [])]
 
 
 def _built(wanted: type[Spider], arguments: dict[str, str], *, has_seeds: bool) -> Spider:
@@ -172,7 +185,7 @@ def _confirm_loss(crawl: Crawl, *, yes: bool) -> None:
     what = f"{words.count(loss.pages, 'page')} and {words.count(loss.items, 'item')} of job {crawl.job}"
     if not sys.stdin.isatty():
         raise ConfigError(f"--fresh deletes {what}: pass --yes as well, since nobody can be asked here")
-    sys.stderr.write(f"this deletes {what}; sure? [y/N] ")
+    stdout.complain(f"this deletes {what}; sure? [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise ConfigError("nothing was deleted")

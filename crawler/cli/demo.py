@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from crawler import demo as shop
-from crawler.cli import find, layers, loading
+from crawler.cli import find, layers, loading, stdout
 from crawler.cli.run import to_the_end
 from crawler.cli.view import View
 from crawler.errors import escaped
@@ -23,8 +23,8 @@ def demo() -> int:
     file = find.examples() / f"{SPIDER}.py"
     (spider,) = loading.from_file(file)
     with shop.in_thread() as url:
-        sys.stdout.write(f"a shop of a hundred pages is open at {url} until this crawl ends\n")
-        sys.stdout.write(f"crawling it with {loading.shown(file)}, without a pause between two pages\n\n")
+        stdout.tell(f"a shop of a hundred pages is open at {url} until this crawl ends\n")
+        stdout.tell(f"crawling it with {loading.shown(file)}, without a pause between two pages\n\n")
         sys.stdout.flush()
         crawl = Crawl(
             build(spider, {"shop": f"{url}/"}),
@@ -39,7 +39,7 @@ def demo() -> int:
         return summary.exit_code
     for output in summary.outputs:
         _show(Path(output))
-    sys.stdout.write(
+    stdout.tell(
         f"\nnext:\n  crawler status {JOB}\n  crawler export {JOB} -o books.csv\n"
         f"  crawler new mine && crawler crawl mine --max-items 20\n"
     )
@@ -49,4 +49,4 @@ def demo() -> int:
 def _show(output: Path) -> None:
     with output.open(encoding="utf-8") as file:
         first = [escaped(line.rstrip("\n"), 200) for line in islice(file, ITEMS_SHOWN)]
-    sys.stdout.write(f"\nthe first items of {escaped(str(output), 1000)}:\n" + "".join(f"  {line}\n" for line in first))
+    stdout.tell(f"\nthe first items of {escaped(str(output), 1000)}:\n" + "".join(f"  {line}\n" for line in first))

@@ -4,8 +4,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from crawler.cli import words
-from crawler.errors import escaped
+from crawler.cli import report, words
+from crawler.errors import escaped, escaped_lines
 from crawler.progress import Progress
 
 LONGEST_URL = 100
@@ -30,9 +30,10 @@ def picture(job: str, progress: Progress) -> Text:
         f"{job}  {words.duration(progress.elapsed)}, {speed}, limited by {progress.limited_by}",
         f"{counts.done:,} done, {counts.pending:,} pending, {ended}, {words.count(counts.items, 'item')}",
         f"{open_now}, {words.size(progress.bytes)} received{engines}{replaced}",
+        *report.at_a_glance(progress.profile),
         *(_download(*download) for download in progress.downloads[:DOWNLOADS_SHOWN]),
     ]
-    return Text("\n".join(rows), no_wrap=True, overflow="ellipsis")
+    return Text(escaped_lines("\n".join(rows)), no_wrap=True, overflow="ellipsis")
 
 
 def _download(name: str, received: int, whole: int | None) -> str:

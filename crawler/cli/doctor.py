@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -12,7 +11,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from cyclopts import Parameter
 
-from crawler.cli import jobs, layers, words
+from crawler.cli import jobs, layers, stdout, words
 from crawler.cli.options import FLAG, Folder
 from crawler.errors import ConfigError, JournalVersionError, StoreError, escaped
 from crawler.export import Exporter
@@ -67,12 +66,12 @@ def doctor(
     if repair and any(problem.mends for problem in problems):
         formulas = layers.settings(("", {}), project.layers, ()).csv_formulas
         for line in _repaired(place, problems, formulas=formulas):
-            sys.stdout.write(f"repair: {line}\n")
+            stdout.tell(f"repair: {line}\n")
         problems = list(_problems(place))
     for problem in problems:
-        sys.stdout.write(f"{'left over' if problem.harmless else 'wrong'}: {problem.text}: {problem.remedy}\n")
+        stdout.tell(f"{'left over' if problem.harmless else 'wrong'}: {problem.text}: {problem.remedy}\n")
     if all(problem.harmless for problem in problems):
-        sys.stdout.write(f"job {job}: the journal, its sinks and its downloads are as they should be\n")
+        stdout.tell(f"job {job}: the journal, its sinks and its downloads are as they should be\n")
         return 0
     return 1
 

@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from crawler.cli import jobs, layers, words
+from crawler.cli import jobs, layers, stdout, words
 from crawler.cli.options import FLAG, OUTPUT, Folder
 from crawler.errors import ConfigError, escaped
 from crawler.frontier.queries import NEXT_ITEMS
@@ -43,7 +42,7 @@ def export(
         if exists(output) and not overwrite:
             raise ConfigError(f"{escaped(output, 1000)} exists: name another file, or pass --overwrite")
         written = _copied(_reader(journal, number), sink_for(output, formulas=formulas))
-    sys.stderr.write(f"{words.count(written, 'item')} of run {number} of {job} written to {escaped(output, 1000)}\n")
+    stdout.complain(f"{words.count(written, 'item')} of run {number} of {job} written to {escaped(output, 1000)}\n")
     return 0
 
 

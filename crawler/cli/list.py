@@ -1,9 +1,8 @@
 """``crawler list``: the spiders that a name leads to."""
 
 import os
-import sys
 
-from crawler.cli import find, layers, loading
+from crawler.cli import find, layers, loading, stdout
 
 
 def list_spiders() -> int:
@@ -14,9 +13,9 @@ def list_spiders() -> int:
     rows = [(_name(spider), loading.shown(spider.file), _about(spider)) for spider in found]
     widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
     for name, file, about in rows:
-        sys.stdout.write(f"{name:{widths[0]}}  {file:{widths[1]}}  {about}".rstrip() + "\n")
+        stdout.tell(f"{name:{widths[0]}}  {file:{widths[1]}}  {about}".rstrip() + "\n")
     if not rows:
-        sys.stdout.write("there are no spiders here; 'crawler new NAME' writes one\n")
+        stdout.tell("there are no spiders here; 'crawler new NAME' writes one\n")
     return 0
 
 

@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import Context, ContextVar
@@ -11,9 +13,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from crawler.errors import escaped
+from crawler.floods import Flood
 from crawler.models import Page
 
 LONGEST = 4_000
+LOOKED_EVERY = 1.0  # seconds
 Style = Literal["text", "json"]
 PageVar = ContextVar[Page | None]
 
@@ -23,7 +27,7 @@ _SLOW = "Executing "  # how asyncio begins its report of a callback that held th
 @contextmanager
 def to_stderr(level: str, style: Style, job: str, page: PageVar) -> Iterator[None]:
     """Write all records of at least `level` to stderr until the end of the block; `page` is the one being worked on."""
-    root, handler = logging.getLogger(), _Stderr()
+    root, handler = logging.getLogger(), _Stderr(page)
     handler.setFormatter(Text(page) if style == "text" else Json(job, page))
     before = root.level
     root.setLevel(level.upper())
@@ -32,6 +36,7 @@ def to_stderr(level: str, style: Style, job: str, page: PageVar) -> Iterator[Non
     try:
         yield
     finally:
+        handler.tell_left_out(math.inf)
         logging.captureWarnings(capture=False)
         root.removeHandler(handler)
         root.setLevel(before)
@@ -47,10 +52,10 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """One line, and one more for each of a traceback."""
         page = _page_of(record, self._page)
-        time = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        clock = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         message = escaped(record.getMessage(), LONGEST)
         place = f" ({_place(record, page)})" if page and page.request.url not in message else ""
-        lines = [f"{time} {record.levelname} {message}{place}", *_trace(self, record)]
+        lines = [f"{clock} {record.levelname} {message}{place}", *_trace(self, record)]
         return "\n    ".join(lines)
 
 
@@ -80,14 +85,46 @@ class Json(logging.Formatter):
 
 
 class _Stderr(logging.Handler):
-    """Writes to what `sys.stderr` is at the time: a live display puts itself in its place."""
+    """Writes to what `sys.stderr` is at the time: a live display puts itself in its place.
+
+    Of one host the same is said ten times a minute at most; how often it was left out is said when the minute is over.
+    """
+
+    def __init__(self, page: PageVar) -> None:
+        super().__init__()
+        self._page = page
+        self._flood = Flood()
+        self._looked_at = 0.0
 
     def emit(self, record: logging.LogRecord) -> None:
+        now = time.monotonic()
+        if now - self._looked_at > LOOKED_EVERY:
+            self._looked_at = now
+            self.tell_left_out(now)
+        if record.levelno < logging.INFO or self._flood.admits(_kind(record, self._page), now):
+            self._write(record)
+
+    def tell_left_out(self, now: float) -> None:
+        """Say how often something was left out, for all whose minute is over."""
+        for (host, message, *_), times in self._flood.ended(now):
+            text = f"left out {times:,} more like this of {host or 'this crawl'}: {message}"
+            self._write(logging.LogRecord(__name__, logging.WARNING, "", 0, text, None, None))
+
+    def _write(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
         except (OSError, TypeError, ValueError):  # stderr is gone, or the record's arguments do not fit its message
             self.handleError(record)
+
+
+def _kind(record: logging.LogRecord, page: PageVar) -> tuple[str, ...]:
+    """What makes two records say the same of one host: the words around what they quote, and the names of errors."""
+    arguments = record.args if isinstance(record.args, tuple) else ()
+    asked = page.get()
+    urls = [arg for arg in arguments if isinstance(arg, str) and arg.startswith(("http://", "https://"))]
+    host = urlsplit(urls[0] if urls else asked.request.url if asked else "").netloc
+    return host, str(record.msg), *(type(arg).__name__ for arg in arguments if isinstance(arg, Exception))
 
 
 def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:

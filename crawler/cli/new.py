@@ -2,9 +2,8 @@
 
 import os
 import re
-import sys
 
-from crawler.cli import layers, loading
+from crawler.cli import layers, loading, stdout
 from crawler.cli.starter import TEMPLATE
 from crawler.errors import ConfigError, escaped
 
@@ -32,7 +31,7 @@ def new(name: str, /) -> int:
         raise ConfigError(f"{loading.shown(file)} exists: choose another name, or remove it") from None
     except OSError as error:
         raise ConfigError(f"cannot write {loading.shown(file)}: {error.strerror}") from error
-    sys.stdout.write(f"{loading.shown(file)} is written; run it with: crawler crawl {name} --max-items 20\n")
+    stdout.tell(f"{loading.shown(file)} is written; run it with: crawler crawl {name} --max-items 20\n")
     return 0
 
 

@@ -1,7 +1,6 @@
 """``crawler politeness``: what each host was asked, from the journal alone, and whether it was too much."""
 
 import os
-import sys
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from crawler.asked import Account, account, unpacked
-from crawler.cli import jobs, layers, words
+from crawler.cli import jobs, layers, stdout, words
 from crawler.cli.options import Folder
 from crawler.errors import ConfigError, escaped
 
@@ -39,7 +38,7 @@ def politeness(
         raise ConfigError(f"run {number} of {escaped(job)} has asked nothing that is on record")
     accounts = [account(minutes) for _, minutes in groupby(found, key=lambda one: one.origin)]
     for one in sorted(accounts, key=lambda one: -one.requests):
-        sys.stdout.write(_shown(one) + "\n")
+        stdout.tell(_shown(one) + "\n")
     return int(any(one.too_fast for one in accounts))
 
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from crawler.cli import words
 from crawler.errors import escaped
 from crawler.models import Cut
+from crawler.profile import Profile, verdict
 from crawler.progress import Progress, Summary
+from crawler.stages import WAITS, WORK
 from crawler.traps import SETTING_OF
 
 
@@ -15,6 +17,7 @@ def line(progress: Progress) -> str:
     return (
         f"{counts.done:,} done, {counts.pending:,} pending, {counts.failed:,} failed, {counts.items:,} items, "
         f"{progress.pages_per_second:.1f} pages/s, limited by {progress.limited_by}"
+        f"{''.join(f'; {row}' for row in at_a_glance(progress.profile))}"
     )
 
 
@@ -35,6 +38,7 @@ def lines(summary: Summary, advice: str) -> list[str]:
     if summary.resumed:
         told.append(f"  {words.count(counts.items, 'item')} in all since the run began")
     told += [f"  items: {escaped(target, 1000)}" for target in summary.outputs if target != "-"]
+    told += stages(summary.profile)
     return [*told, f"  {advice}"]
 
 
@@ -47,6 +51,34 @@ def advice(summary: Summary) -> str:
     if summary.exit_code:
         return f"see what failed with: crawler status {summary.job}"
     return "run the same command again for the next run"
+
+
+def at_a_glance(profile: Profile | None) -> list[str]:
+    """What has taken time, in a line for waits and one for work; nothing without a profile."""
+    if profile is None:
+        return []
+    taken = {stage: seconds for stage, (seconds, _) in profile.stages.items() if seconds >= 0.001}
+    waits = [f"{stage} {words.duration(taken[stage])}" for stage in WAITS if stage in taken]
+    work = [f"{stage} {words.duration(taken[stage])}" for stage in WORK if stage in taken]
+    return [f"waits: {', '.join(waits) or 'none'}", f"work: {', '.join([*work, _loop(profile)])}"]
+
+
+def _loop(profile: Profile) -> str:
+    p99, longest = profile.lag
+    return f"loop {profile.busy:.0%} busy, {p99 * 1e3:.0f} ms late (p99), {longest * 1e3:.0f} ms at most"
+
+
+def stages(profile: Profile | None) -> list[str]:
+    """The verdict, and a line for each stage; nothing without a profile."""
+    if profile is None:
+        return []
+    told = [f"  profile: {verdict(profile)}", f"    {_loop(profile)}"]
+    for kind, names in (("wait", WAITS), ("work", WORK)):
+        for name in names:
+            seconds, times = profile.stages[name]
+            each = f", {times:,} times, {seconds / times * 1e3:.2f} ms each" if times else ""
+            told.append(f"    {kind} {name:<10} {seconds:9.3f} s{each}")
+    return told
 
 
 def cuts(found: Mapping[str, Cut]) -> list[str]:

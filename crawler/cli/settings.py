@@ -1,13 +1,12 @@
 """``crawler settings``: the table of all settings, for a terminal or for the docs."""
 
-import sys
 from typing import Annotated
 
 import msgspec
 from cyclopts import Parameter
 from msgspec.inspect import Field, Metadata
 
-from crawler.cli import words
+from crawler.cli import stdout, words
 from crawler.cli.options import FLAG
 from crawler.settings import FIELDS
 
@@ -20,7 +19,7 @@ def settings(*, markdown: Annotated[bool, FLAG, Parameter(help="as the docs have
     Each may stand in a spider's settings, in [tool.crawler] of pyproject.toml, in crawler.toml, in the environment as
     CRAWLER_<NAME>, or behind -s; what stands later in this list wins.
     """
-    sys.stdout.write(as_markdown() if markdown else _as_text())
+    stdout.tell(as_markdown() if markdown else _as_text())
     return 0
 
 

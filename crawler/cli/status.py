@@ -2,14 +2,13 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from crawler.cli import jobs, layers, report, words
+from crawler.cli import jobs, layers, report, stdout, words
 from crawler.cli.jobs import Journal
 from crawler.cli.options import Folder
 from crawler.errors import escaped
@@ -48,13 +47,13 @@ def status(
     """
     place = folder or layers.project(os.environ).folder
     if job is not None:
-        sys.stdout.write("\n".join(_one(jobs.job_folder(place, job))) + "\n")
+        stdout.tell("\n".join(_one(jobs.job_folder(place, job))) + "\n")
         return 0
     names = jobs.names(place)
     for name in names:
-        sys.stdout.write(f"{name}: {_in_short(place / name)}\n")
+        stdout.tell(f"{name}: {_in_short(place / name)}\n")
     if not names:
-        sys.stdout.write(f"there are no jobs in {escaped(str(place))}; 'crawler crawl SPIDER' begins one\n")
+        stdout.tell(f"there are no jobs in {escaped(str(place))}; 'crawler crawl SPIDER' begins one\n")
     return 0
 
 
@@ -131,8 +130,9 @@ def _next(run: Run, found: Counts, *, running: bool) -> str:
         return "it is running; Ctrl-C or SIGTERM stops it, and the same command goes on"
     if run.finished_at is not None:
         return "finished: the same command starts the next run"
-    if found.next_due_at is not None and found.next_due_at - time.time() > 60:
-        return f"the same command goes on; the next page is due at {_time(found.next_due_at)}"
+    due = [at for at in (found.next_due_at, found.revisit_at) if at is not None]
+    if due and min(due) - time.time() > 60:
+        return f"the same command goes on; the next page is due at {_time(min(due))}"
     return "the same command goes on"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from crawler.cli import logs, report
+from crawler.cli import logs, report, stdout
 from crawler.progress import Progress, Summary
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class View(Struct, frozen=True):
         if self.log_format == "json":
             log.info(text)
         else:
-            sys.stderr.write(text + "\n")
+            stdout.complain(text + "\n")
 
     def tell_end(self, summary: Summary, *, advice: str = "", remark: str | None = None) -> None:
         """Say how a crawl ended, and what to do next."""

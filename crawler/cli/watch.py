@@ -8,7 +8,7 @@ from contextvars import ContextVar
 
 import msgspec
 
-from crawler.cli import logs
+from crawler.cli import logs, stdout
 from crawler.cli.view import Screen, View, screen
 from crawler.models import Page
 from crawler.processes import Begun, Role
@@ -62,7 +62,7 @@ class _Terminal:
 
     def tell(self, text: str) -> None:
         """Say what an engine has said."""
-        sys.stderr.write(text)
+        stdout.complain(text)
 
     def say(self, text: str) -> None:
         """Say what the supervisor has to say."""

@@ -21,6 +21,7 @@ from msgspec import Struct
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from crawler import stages
 from crawler.addresses import AddressPolicy
 from crawler.decoding import Decoder
 from crawler.errors import (
@@ -37,9 +38,11 @@ from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
 from crawler.fetch.memory import Memory
 from crawler.fetch.routes import Routes
+from crawler.fetch.timing import TimedDecoder
 from crawler.models import Request
 from crawler.proxies import Proxy
 from crawler.settings import MIB, Settings
+from crawler.stages import Stages
 from crawler.urls import hostname, port_of
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
@@ -104,6 +107,8 @@ class Fetcher:
         self._headers = default_headers(settings)
         self._memory = Memory(settings.body_memory)
         self._routes = Routes(settings, time.monotonic)
+        self._stages = stages.current()
+        self._decoder = Decoder if self._stages is None else TimedDecoder
 
     async def __aenter__(self) -> Self:
         settings = self._settings
@@ -180,10 +185,18 @@ class Fetcher:
             raise
         else:
             reply.waited = waited
+            if self._stages is not None:
+                self._take_time(self._stages, flight, waited)
             return reply
         finally:
             if not response.closed:
                 response.close()
+
+    def _take_time(self, into: Stages, flight: Flight, waited: float) -> None:
+        if flight.is_new:
+            into.add("connect", flight.departed_at - flight.began_at)
+        into.add("first byte", waited)
+        into.add("body", self._deadlines.loop.time() - flight.departed_at - waited)
 
     @asynccontextmanager
     async def stream(
@@ -293,7 +306,7 @@ class Fetcher:
         if content.at_eof():
             return Reply(flight.url, status, headers)
         encoding = ", ".join(headers.getall("Content-Encoding", ()))
-        decoder = Decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
+        decoder = self._decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
         if enough is None:
             check_declared(response, self._settings.max_body_bytes)
         if not content.is_eof():

@@ -47,7 +47,8 @@ class CachingFetcher(Fetcher):
         self._lifetime = settings.cache_for
         self._clock = clock
         self.cached = 0
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # replies may be those to somebody who is logged in
 
     async def fetch(
         self,

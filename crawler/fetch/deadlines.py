@@ -101,6 +101,7 @@ class Flight:
         "_is_late",
         "_limit",
         "_task",
+        "began_at",
         "blocked",
         "by_proxy",
         "deadlines",
@@ -115,7 +116,8 @@ class Flight:
     def __init__(self, deadlines: Deadlines, url: str, before_send: Callable[[], None], total: float) -> None:
         self.deadlines = deadlines
         self._before_send = before_send
-        self._ends_at = deadlines.loop.time() + total
+        self.began_at = deadlines.loop.time()
+        self._ends_at = self.began_at + total
         self._limit = deadlines.limits.connect
         self._is_late = False
         self.url = url

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from crawler import stages
 from crawler.errors import ConfigError, DnsError, escaped
 
 CACHE_SIZE = 10_000
@@ -47,7 +48,8 @@ class Resolver(AbstractResolver):
         """
         addresses = self._remembered(host)
         if addresses is None:
-            addresses = await self._ask(host)
+            with stages.wait("DNS"):
+                addresses = await self._ask(host)
         addresses = tuple(one for one in addresses if family in {socket.AF_UNSPEC, one[0]})
         if not addresses:
             raise DnsError(f"{host} does not exist, or has no {_KINDS.get(family, '')}address", permanent=True)

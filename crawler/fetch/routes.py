@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
+from crawler import stages
 from crawler.errors import ConfigError, ProxyError
+from crawler.fetch.timing import timed
 from crawler.proxies import Health, Proxy, after_failure, next_proxy
 from crawler.settings import Settings
 from crawler.urls import hostname
@@ -21,6 +23,7 @@ class Routes:
         self._settings = settings
         self._now = now
         self._turn = 0
+        self._stages = stages.current()
         self._health: dict[Proxy, Health] = {}
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self.family = FAMILIES[settings.address_family]
@@ -64,14 +67,15 @@ class Routes:
         is_verified = not any(fnmatchcase(host, pattern) for pattern in settings.insecure_hosts)
         certificates = settings.client_certificates.items()
         own = next((path for pattern, path in certificates if fnmatchcase(host, pattern)), "")
-        if not own and not (settings.ca_file and is_verified):
+        if not own and not (settings.ca_file and is_verified) and self._stages is None:
             return is_verified
         return self._context(own, is_verified=is_verified)
 
     def _context(self, certificate: str, *, is_verified: bool) -> ssl.SSLContext:
         key = (certificate, is_verified)
         if key not in self._contexts:
-            self._contexts[key] = _context(self._settings.ca_file, certificate, is_verified=is_verified)
+            context = _context(self._settings.ca_file, certificate, is_verified=is_verified)
+            self._contexts[key] = context if self._stages is None else timed(context, self._stages)
         return self._contexts[key]
 
 

@@ -25,6 +25,7 @@ from msgspec import Struct
 from crawler.budget import Limits
 from crawler.cookies import SessionState
 from crawler.models import Counts, Event, Json, Lease, Link, StoredItem, Visit
+from crawler.revisit import Revisit
 
 
 class JobFacts(Struct, frozen=True):
@@ -48,7 +49,7 @@ class Seeds(Struct, frozen=True):
 class Run(Struct, frozen=True):
     """One pass of a job; ``resumed`` when it was begun by an earlier process. ``invocation`` is what limits are of.
 
-    ``others`` are engines at work on it already.
+    ``others`` are engines at work on it already. With ``has_feed`` its items are what has changed of them.
     """
 
     number: int
@@ -57,6 +58,7 @@ class Run(Struct, frozen=True):
     seeds: Seeds = Seeds()
     invocation: int = 0
     others: int = 0
+    has_feed: bool = False
 
 
 class Part(Struct, frozen=True):
@@ -199,10 +201,13 @@ class Frontier(Protocol):
     def sessions(self) -> SessionStore:
         """The session that the engines share, for a spider that logs in."""
 
-    async def begin(self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None) -> Run:
+    async def begin(
+        self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None,
+        revisit: Mapping[str, Revisit] | None = None,
+    ) -> Run:  # fmt: skip
         """Resume the unfinished run, or start the next; or take `part` in one, though it may be over by now.
 
-        `fresh` forgets all. ConfigError when the job is another's.
+        `fresh` forgets all. `revisit`: which pages are visited again, and when. ConfigError when the job is another's.
         """
 
     async def add(self, links: Sequence[Link]) -> Mapping[int, int]:

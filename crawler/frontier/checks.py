@@ -28,10 +28,15 @@ ITEM_COUNT = "a run whose count of items is wrong"
 SINK_AHEAD = "a sink ahead of the items"
 SINK_ASTRAY = "a sink whose place is not where its items end"
 LAYOUT = "the layout of the tables"
+VISIT_UNKNOWN = "a page of whose next visit its host does not know"
+RECORD_PAGES = "an item that stands on other pages than it should"
+# version 1 has neither groups nor further visits, and counted the bytes of quarantined items too
+SINCE_2 = frozenset({ITEM_COUNT, VISIT_UNKNOWN, RECORD_PAGES, GROUP_ASTRAY})
 
 TALLIED = """
 SELECT run, state, substr(reason, 1, instr(reason || ': ', ': ') - 1), count(*) FROM pages
 WHERE run = (SELECT max(number) FROM runs) AND state <> 0 GROUP BY 1, 2, 3"""
+_NOT_EARLIER = "AND items.n >= pages.entries"  # those before are of earlier visits
 QUESTIONS = {
     DAMAGE: "SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'",
     "a number that a page or an item lacks": """
@@ -68,9 +73,9 @@ QUESTIONS = {
     VAIN_DUE_TIME: """
         SELECT origin FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL
         AND NOT EXISTS (SELECT 1 FROM pages WHERE pages.host = hosts.id AND state = 0)""",
-    "an item of a page that has not ended": """
+    "an item of a page that has not ended": f"""
         SELECT items.seq FROM items JOIN pages ON pages.seq = items.page AND pages.run = items.run
-        WHERE pages.state = 0""",
+        WHERE pages.state = 0 {_NOT_EARLIER}""",  # noqa: S608  # a constant
     "an item of no page": "SELECT seq FROM items WHERE page NOT IN (SELECT seq FROM pages)",
     "an item that stands twice": "SELECT page, n FROM items GROUP BY run, page, n HAVING count(*) > 1",
     ITEM_COUNT: """
@@ -80,6 +85,12 @@ QUESTIONS = {
         ON run = number
         WHERE (items, quarantined, item_bytes) <> (coalesce(n - bad, 0), coalesce(bad, 0), coalesce(size, 0))
         AND (number = (SELECT max(number) FROM runs) OR n > 0)""",
+    VISIT_UNKNOWN: """
+        SELECT pages.seq FROM pages JOIN hosts ON hosts.id = pages.host
+        WHERE pages.revisit_at IS NOT NULL AND state <> 0 AND coalesce(hosts.revisit_at > pages.revisit_at, 1)""",
+    RECORD_PAGES: """
+        SELECT place FROM records FULL JOIN (SELECT place, count(*) AS n FROM sightings GROUP BY place) USING (place)
+        WHERE pages IS NOT n""",
     SINK_AHEAD: """
         SELECT target FROM sinks
         WHERE seq > (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'items')""",
@@ -152,9 +163,9 @@ def crc(run: int, page: int, n: int, item: Item) -> int:
 def _answers(db: apsw.Connection) -> Iterator[Finding]:
     is_older = db.pragma("user_version") < VERSION
     for what, select in QUESTIONS.items():
-        if is_older and what in {ITEM_COUNT, GROUP_ASTRAY}:  # bytes of quarantined items counted too; no groups
+        if is_older and what in SINCE_2:
             continue
-        for row in db.execute(select).fetchall()[:_MANY]:
+        for row in db.execute(select.replace(_NOT_EARLIER, "") if is_older else select).fetchall()[:_MANY]:
             yield Finding(what, ", ".join(map(str, row)))
 
 

@@ -20,14 +20,15 @@ _ONE_HANDLER = "coalesce(p.request->>'handler', 'parse') = coalesce((e.value->>5
 # what a redirect or a canonical URL leads to, where it is known with another handler
 _OTHER_HANDLER = f"""coalesce((e.value->>5)->>'hops', (e.value->>5)->>'by_canonical') IS NOT NULL
 AND p.run = e.value->>6 AND NOT {_ONE_HANDLER}"""
-_SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND ({_ONE_NAME} OR {_ONE_KEY})"
+SAME = f"p.host = e.value->>0 AND p.fingerprint = e.value->>1 AND ({_ONE_NAME} OR {_ONE_KEY})"
 _AFRESH = (
     """
 UPDATE pages AS p SET state = 0, run = e.value->>6, rank = e.value->>3, parent = e.value->>4, request = e.value->>5,
   path = e.value->>2, known_as = e.value->>7, canonical = NULL, leads_to = NULL, due_at = 0,
-  attempts = 0, deferrals = 0, deaths = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL, ended_at = NULL
+  attempts = 0, deferrals = 0, deaths = 0, reason = NULL, status = NULL, size = NULL, first_at = NULL, ended_at = NULL,
+  content = NULL, etag = NULL, modified = NULL, revisit_at = NULL, interval = NULL, entries = 0
 FROM jsonb_each(?) AS e WHERE """
-    + _SAME
+    + SAME
 )
 
 REVIVE = _AFRESH + " AND p.run < e.value->>6"
@@ -39,7 +40,7 @@ NEARER = (
 UPDATE pages AS p SET
   rank = (min(p.rank >> 32, e.value->>3 >> 32) << 32) | min(p.depth, e.value->>3 & 4294967295)
 FROM jsonb_each(?) AS e WHERE """
-    + _SAME
+    + SAME
     + " AND p.state = 0 AND p.rank > e.value->>3"
 )
 COLLISIONS = f"""
@@ -59,7 +60,7 @@ WITH RECURSIVE chain(seq, leads_to, reason, n) AS (
   SELECT p.seq, p.leads_to, p.reason, n + 1 FROM chain JOIN pages AS p ON p.seq = chain.leads_to
   WHERE p.state = 1 AND p.run = ?2 AND chain.leads_to <> ?1 AND n < 50)
 UPDATE pages SET state = 0, due_at = 0, attempts = 0, deferrals = 0, deaths = 0, leads_to = NULL, reason = NULL,
-  status = NULL, size = NULL, first_at = NULL, ended_at = NULL,
+  status = NULL, size = NULL, first_at = NULL, ended_at = NULL, content = NULL, revisit_at = NULL,
   request = json_set(coalesce(request, '{"url":""}'), '$.by_canonical', json('true'))
 WHERE seq = (SELECT min(seq) FROM chain WHERE reason LIKE 'canonical: %')
 AND EXISTS (SELECT 1 FROM chain WHERE leads_to = ?1)
@@ -89,8 +90,11 @@ UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
 WHERE hosts.id = e.value->>0 AND e.value->>1 IN (SELECT id FROM engines)"""  # one that was buried may not know it yet
 LEASED = f"""
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
-    SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths)) FROM (
-      SELECT seq, path, rank, attempts, deferrals, parent, request, deaths FROM pages
+    SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths, json(history)))
+    FROM (
+      SELECT seq, path, rank, attempts, deferrals, parent, request, deaths,
+        CASE WHEN interval IS NOT NULL OR entries > 0
+          THEN json_array(hex(content), etag, modified, interval, entries) END AS history FROM pages
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
     THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit,
@@ -103,7 +107,12 @@ WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
 END_PAGES = """
 UPDATE pages SET state = e.value->>1, reason = e.value->>2, status = e.value->>3, size = e.value->>4,
   ended_at = e.value->>5, first_at = coalesce(first_at, e.value->>5), due_at = e.value->>6,
-  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0, canonical = e.value->>9
+  attempts = attempts + e.value->>7, deferrals = deferrals + e.value->>8, deaths = 0,
+  canonical = CASE e.value->>2 WHEN 'unchanged' THEN canonical ELSE e.value->>9 END,
+  content = CASE WHEN e.value->>1 IN (1, 2) THEN unhex(e.value->>10) ELSE content END,
+  etag = CASE WHEN e.value->>1 IN (1, 2) THEN e.value->>11 ELSE etag END,
+  modified = CASE WHEN e.value->>1 IN (1, 2) THEN e.value->>12 ELSE modified END,
+  revisit_at = e.value->>13, interval = coalesce(e.value->>14, interval), entries = entries + e.value->>15
 FROM jsonb_each(?) AS e WHERE seq = e.value->>0 AND state = 0"""
 TALLY = """
 INSERT INTO tallies SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?) WHERE true
@@ -164,6 +173,8 @@ MOVE_TIMES = (
     "UPDATE groups SET ready_at = ready_at + ?1 WHERE ready_at > 0",
     "UPDATE hosts SET robots_fetched_at = robots_fetched_at + ?1, robots_expires_at = robots_expires_at + ?1",
     "UPDATE pages SET due_at = due_at + ?1 WHERE state = 0 AND due_at > 0",
+    "UPDATE pages SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0 AND state <> 0",
+    "UPDATE hosts SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0",
     """UPDATE hosts SET circuit = json_set(
       circuit, '$.opened_at', circuit->>'opened_at' + ?1, '$.until', circuit->>'until' + ?1)
     WHERE circuit LIKE '%opened_at%'""",
@@ -194,7 +205,9 @@ SELECT json_group_array(json_array(seq, page, n, kind, body)) FROM (
 CURSOR = "SELECT seq, bytes, position FROM sinks WHERE target = ? AND run = ?"
 FOLLOW = "INSERT OR REPLACE INTO sinks(target, run, seq, position, bytes) VALUES (?, ?, ?, ?, ?)"
 
-FINISH = "UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0 AND finished_at IS NULL"
+FINISH = """
+UPDATE runs SET finished_at = ?, outcome = ? WHERE number = ? AND pending = 0 AND finished_at IS NULL
+AND NOT EXISTS (SELECT 1 FROM hosts WHERE revisit_at IS NOT NULL)"""
 WITHDRAW = "DELETE FROM runs WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM pages WHERE run = ?1)"
 HANDLERS = """
 SELECT json_group_array(DISTINCT name.value) FROM (
@@ -202,13 +215,14 @@ SELECT json_group_array(DISTINCT name.value) FROM (
   WHERE state = 0 AND request IS NOT NULL), json_each(json_array(handler, failed)) AS name WHERE name.value <> ''"""
 _RUN = "SELECT pending, items, quarantined, bytes, item_bytes FROM runs WHERE number = ?"
 _SPENT = "SELECT pages, items FROM invocations WHERE id = ?"
-_TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ?"
+_TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ? AND pages <> 0"
 _CUTS = "SELECT reason, sum(links), min(example) FROM cuts WHERE run = ? GROUP BY reason"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
   (SELECT max(ready_at, due_at) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL {}
    ORDER BY max(ready_at, due_at) LIMIT 1),
   (SELECT count(*) FROM hosts WHERE owner IS NOT NULL)"""
+_NEXT_VISIT = "SELECT min(revisit_at) FROM hosts WHERE revisit_at IS NOT NULL"
 
 
 def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
@@ -228,9 +242,10 @@ def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
     cuts = {reason: Cut(links, example) for reason, links, example in found}
     takeable = "" if is_old else f"AND NOT {IS_SOMEBODYS}"
     hosts, next_due_at, held = db.execute(_NEXT.format(takeable)).fetchone() or (0, None, 0)
+    revisit_at = None if is_old else db.execute(_NEXT_VISIT).get
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],
         failed=ended[State.FAILED], items=row[1], quarantined=row[2], bytes=row[3], hosts=hosts, held=held,
-        item_bytes=row[4], next_due_at=next_due_at, reasons=reasons, spent=spent,
+        item_bytes=row[4], next_due_at=next_due_at, revisit_at=revisit_at, reasons=reasons, spent=spent,
         cuts=cuts,
     )  # fmt: skip

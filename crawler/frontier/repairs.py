@@ -24,6 +24,8 @@ _PARTS = {
     "numbers": """(SELECT count(*) - count(quarantine), count(quarantine),
         coalesce(sum(length(body)) FILTER (WHERE quarantine IS NULL), 0) FROM items WHERE items.run = runs.number)""",
     "due": "(SELECT min(due_at) FROM pages WHERE pages.host = hosts.id AND state = 0)",
+    "next_visit": """(
+        SELECT min(p.revisit_at) FROM pages AS p WHERE host = hosts.id AND p.revisit_at IS NOT NULL AND state <> 0)""",
     "start": "coalesce(position ->> 'start', position ->> 'offset')",
     "tallied": checks.TALLIED,
     "astray": checks.QUESTIONS[checks.SINK_ASTRAY],
@@ -62,6 +64,9 @@ MENDS = (
         UPDATE groups SET owner = NULL WHERE owner IS NOT NULL"""),
     Mend((checks.NO_DUE_TIME, checks.VAIN_DUE_TIME), "hosts are due when the first of their pages is", """
         UPDATE hosts SET due_at = {due} WHERE owner IS NULL AND (due_at IS NULL) <> ({due} IS NULL)"""),
+    Mend((checks.VISIT_UNKNOWN,), "hosts know again when their pages are visited next", """
+        UPDATE hosts SET revisit_at = {next_visit}
+        WHERE {next_visit} IS NOT NULL AND coalesce(revisit_at > {next_visit}, 1)"""),
     Mend((checks.SINK_AHEAD,), "outputs that are no files go on behind the last item", """
         UPDATE sinks SET seq = {last_item} WHERE seq > {last_item} AND position ->> 'offset' IS NULL"""),
     Mend((checks.SINK_AHEAD, checks.SINK_ASTRAY), "output files get their items again, from the first of the run", """

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
+from crawler.revisit import History
 
-PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int]
+HistoryRow: TypeAlias = tuple[str, str | None, str | None, float | None, int]
+PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int, HistoryRow | None]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
 LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str, dict[str, tuple[float, float]]]
 
@@ -19,14 +21,17 @@ def of_link(link: Link, host: int, run: int) -> list[object]:
 def of_ending(visit: Visit) -> tuple[object, ...]:
     """What a visit changes in its page."""
     facts = (visit.page.seq, visit.state, visit.reason, visit.status, visit.size, visit.ended_at, visit.due_at)
-    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical)
+    validators = (visit.content.hex() or None, visit.etag, visit.modified)
+    again = (visit.revisit_at, visit.interval, len(visit.items))
+    return (*facts, int(visit.charged), int(visit.deferred), visit.canonical, *validators, *again)
 
 
 def page(host: int, origin: str, row: PageRow) -> Page:
     """A page for an engine."""
-    seq, path, place, attempts, deferrals, parent, rest, deaths = row
+    seq, path, place, attempts, deferrals, parent, rest, deaths, past = row
     request = unpacked(origin + path, place & 0xFFFF_FFFF, -(place >> 32), rest)
-    return Page(seq, host, request, attempts, deferrals, place, parent, deaths)
+    history = None if past is None else History(bytes.fromhex(past[0]), *past[1:])
+    return Page(seq, host, request, attempts, deferrals, place, parent, deaths, history)
 
 
 def robots(row: RobotsRow | None) -> RobotsRecord | None:

@@ -39,9 +39,10 @@ CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
   owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
   robots_status INTEGER, robots_body TEXT, robots_fetched_at REAL, robots_expires_at REAL,
-  circuit TEXT NOT NULL DEFAULT '', is_written INTEGER NOT NULL DEFAULT 0) STRICT;
+  circuit TEXT NOT NULL DEFAULT '', is_written INTEGER NOT NULL DEFAULT 0, revisit_at REAL) STRICT;
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
+CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;
 CREATE TABLE groups(
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, owner INTEGER,
   delay REAL) STRICT;
@@ -54,14 +55,21 @@ CREATE TABLE pages(
   run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, deferrals INTEGER NOT NULL DEFAULT 0, parent INTEGER, request TEXT,
   reason TEXT, status INTEGER, size INTEGER, first_at REAL, ended_at REAL, deaths INTEGER NOT NULL DEFAULT 0,
-  known_as TEXT, canonical TEXT, leads_to INTEGER,
+  known_as TEXT, canonical TEXT, leads_to INTEGER, content BLOB,
+  etag TEXT, modified TEXT, revisit_at REAL, interval REAL, entries INTEGER NOT NULL DEFAULT 0,
   depth INTEGER GENERATED ALWAYS AS (rank & 4294967295) VIRTUAL) STRICT;
 CREATE UNIQUE INDEX pages_fingerprint ON pages(host, fingerprint);
 CREATE INDEX pages_pending ON pages(host, rank) WHERE state = 0;
 CREATE INDEX pages_deferred ON pages(host, due_at) WHERE state = 0 AND due_at > 0;
+CREATE INDEX pages_revisit ON pages(host, revisit_at) WHERE revisit_at IS NOT NULL AND state <> 0;
 CREATE TABLE items(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, page INTEGER NOT NULL, n INTEGER NOT NULL,
   kind TEXT NOT NULL, body TEXT NOT NULL, quarantine TEXT, crc INTEGER) STRICT;
+CREATE TABLE records(
+  place TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL,
+  pages INTEGER NOT NULL) STRICT;
+CREATE TABLE sightings(
+  page INTEGER NOT NULL, place TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY(page, place)) STRICT, WITHOUT ROWID;
 CREATE TABLE sinks(
   target TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, position TEXT NOT NULL,
   bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
@@ -85,8 +93,8 @@ CREATE VIEW urls AS
 """
 
 OF_A_JOB = (
-    "job", "runs", "invocations", "tallies", "hosts", "groups", "members", "pages", "items", "sinks", "sessions",
-    "files", "events", "cuts",
+    "job", "runs", "invocations", "tallies", "hosts", "groups", "members", "pages", "items", "records", "sightings",
+    "sinks", "sessions", "files", "events", "cuts",
 )  # fmt: skip
 
 MIGRATIONS = {  # from a version to the one that follows
@@ -115,6 +123,20 @@ ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pages ADD COLUMN known_as TEXT;
 ALTER TABLE pages ADD COLUMN canonical TEXT;
 ALTER TABLE pages ADD COLUMN leads_to INTEGER;
+ALTER TABLE pages ADD COLUMN content BLOB;
+ALTER TABLE pages ADD COLUMN etag TEXT;
+ALTER TABLE pages ADD COLUMN modified TEXT;
+ALTER TABLE pages ADD COLUMN revisit_at REAL;
+ALTER TABLE pages ADD COLUMN interval REAL;
+ALTER TABLE pages ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE hosts ADD COLUMN revisit_at REAL;
+CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;
+CREATE INDEX pages_revisit ON pages(host, revisit_at) WHERE revisit_at IS NOT NULL AND state <> 0;
+CREATE TABLE records(
+  place TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL,
+  pages INTEGER NOT NULL) STRICT;
+CREATE TABLE sightings(
+  page INTEGER NOT NULL, place TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY(page, place)) STRICT, WITHOUT ROWID;
 CREATE TABLE cuts(
   run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
   PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;

@@ -6,7 +6,6 @@ to get it back while a handler computes: measured, 600 ms instead of 18 ms for a
 """
 
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -38,12 +37,15 @@ from crawler.frontier import (
     rows,
 )
 from crawler.frontier.engines import Engines
+from crawler.frontier.jobs import job_key
 from crawler.frontier.liveness import EngineLock
+from crawler.frontier.recrawl import Recrawl
 from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Clock, Counts, Item, Json, Lease, Link, State, StoredItem, Visit
 from crawler.politeness import batch_at
+from crawler.revisit import Revisit
 
 log = logging.getLogger(__name__)
 _encode = msgspec.json.encode
@@ -83,6 +85,7 @@ class SqliteFrontier:
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engines = Engines(self._journal, self._lock, clock, default_delay, supervisor)
         self.sessions = Sessions(self._journal, self._engines)
+        self._recrawl = Recrawl(self._journal)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
         self._seeds_version: object = None
@@ -92,8 +95,11 @@ class SqliteFrontier:
     def breadcrumb(self) -> Breadcrumb:
         return self._lock
 
-    async def begin(self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None) -> Run:
-        run = await self._journal.do(self._begin, job, fresh, limits or Limits(), part)
+    async def begin(
+        self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None,
+        revisit: Mapping[str, Revisit] | None = None,
+    ) -> Run:  # fmt: skip
+        run = await self._journal.do(self._begin, job, fresh, limits or Limits(), part, revisit or {})
         self._journal.patience = self._patience
         return run
 
@@ -155,11 +161,13 @@ class SqliteFrontier:
 
     # -- runs
 
-    def _begin(self, job: JobFacts, fresh: bool, limits: Limits, part: Part | None) -> Run:
+    def _begin(
+        self, job: JobFacts, fresh: bool, limits: Limits, part: Part | None, revisit: Mapping[str, Revisit]
+    ) -> Run:
         self._engines.renew()
         if fresh:
             self._forget()
-        self._key = self._job_key(job)
+        self._key = job_key(self._journal, job)
         last = self._journal.db.execute("SELECT number, finished_at FROM runs ORDER BY number DESC LIMIT 1").fetchone()
         resumed = last is not None and (last[1] is None or part is not None)
         self._run = part.run if part else (last[0] if resumed else last[0] + 1) if last else 1
@@ -167,9 +175,11 @@ class SqliteFrontier:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
             self._journal.execute("UPDATE hosts SET circuit = '' WHERE circuit <> ''")
             self._journal.execute("DELETE FROM members")  # addresses change, and so does what requests name
+        self._recrawl.begin(self._run, revisit, is_new=not resumed)
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
-        return Run(self._run, resumed, self._key, self._seeds(), self._engines.invocation or 0, self._engines.others)
+        seeds, invocation = self._seeds(), self._engines.invocation or 0
+        return Run(self._run, resumed, self._key, seeds, invocation, self._engines.others, self._recrawl.is_on)
 
     def _seeds(self) -> Seeds:
         found = cast("list[tuple[str, str, int]]", self._journal.json(queries.SEED_HOSTS))
@@ -186,20 +196,6 @@ class SqliteFrontier:
 
     def _is_over(self) -> bool:
         return self._journal.value("SELECT finished_at FROM runs WHERE number = ?", (self._run,)) is not None
-
-    def _job_key(self, job: JobFacts) -> bytes:
-        facts = _encode(job, order="deterministic").decode()
-        self._journal.execute(
-            "INSERT OR IGNORE INTO job VALUES ('facts', ?), ('key', ?)", (facts, secrets.token_bytes(16))
-        )
-        stored = cast("str", self._journal.value("SELECT value FROM job WHERE key = 'facts'"))
-        if stored != facts:
-            was = _decode(stored, type=JobFacts)
-            raise ConfigError(
-                f"this job belongs to spider {was.spider!r} with arguments {dict(was.arguments)}, not to "
-                f"{job.spider!r} with {dict(job.arguments)}: choose another name with --job, or start over with --fresh"
-            )
-        return cast("bytes", self._journal.value("SELECT value FROM job WHERE key = 'key'"))
 
     def _forget(self) -> None:
         if self._engines.others:
@@ -233,6 +229,8 @@ class SqliteFrontier:
         if added < len(found):
             added += (known := self._meet(found))
             best = {cast("int", row[0]): cast("int", row[3]) for row in found} if known else {}
+            dated = [[*row, link.modified] for row, link in zip(found, links, strict=True) if link.modified]
+            self._recrawl.hasten(dated, self._clock())
         if added:
             best |= dict(cast("list[tuple[int, int]]", self._journal.json(queries.BEST_NEW, (last,))))
             self._journal.rows(queries.HOSTS_DUE, best)
@@ -266,6 +264,8 @@ class SqliteFrontier:
         if self._is_over():
             return Leased()
         seeds = self._seeds() if self._journal.value(queries.SEEDS_VERSION) != self._seeds_version else None
+        if self._recrawl.is_on:
+            self._recrawl.wake(self._run, self._clock(), want.held)
         share, held, free = self._engines.share(want.horizon)
         leases = self._taken(want, min(want.hosts, max(0, share - held)))
         reserved, is_spent = (0, False) if want.reserve is None else self._engines.reserve(want.reserve)
@@ -311,11 +311,16 @@ class SqliteFrontier:
             cast("int", host): token for host, token in self._journal.json(queries.TOKENS, (hosts, self._engines.id))
         }
         refused = frozenset(i for i, visit in enumerate(visits) if tokens.get(visit.page.host) != visit.token)
-        excess = self._engines.excess((i, visit) for i, visit in enumerate(visits) if i not in refused)
-        left_out = refused | excess
-        accepted = [visit for i, visit in enumerate(visits) if i not in left_out] if left_out else visits
+        numbered = [(i, visit) for i, visit in enumerate(visits) if i not in refused]
+        if self._recrawl.is_on:
+            accepted, excess = self._recrawl.told(numbered, self._engines.excess)
+        else:
+            excess = self._engines.excess(numbered)
+            accepted = [visit for i, visit in numbered if i not in excess]
         item_bytes = self._end(accepted)
         self._store(accepted)
+        if self._recrawl.is_on:
+            self._recrawl.store(accepted)
         self.sessions.change(accepted, self._clock())
         best = self._add([link for visit in accepted for link in visit.links])
         if any(map(circles.is_elsewhere, accepted)) and not self._is_over():
@@ -341,7 +346,7 @@ class SqliteFrontier:
         items = [
             (run, v.page.seq, n, i.kind, i.body, i.quarantine, checks.crc(run, v.page.seq, n, i))
             for v in visits
-            for n, i in enumerate(v.items)
+            for n, i in enumerate(v.items, v.page.history.entries if v.page.history else 0)
         ]
         self._journal.rows(queries.INSERT_ITEMS, items)
         files = [(v.page.seq, run, v.file.path, v.file.size, v.file.sha256) for v in visits if v.file]

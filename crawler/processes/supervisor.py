@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from crawler.frontier.liveness import wipe
 from crawler.processes import Beat, Begun, Ended, Left, Message, Role, Said
 from crawler.processes.engine import EngineProcess
+from crawler.profile import Profile
+from crawler.profile import merged as merged_profiles
 from crawler.progress import Progress, Summary, merged
 
 TICK = 0.1
@@ -55,6 +57,7 @@ class Supervisor:
         self._begun: Begun | None = None
         self._latest: Progress | None = None
         self._summary: Summary | None = None
+        self._profile: Profile | None = None
         self._bytes_before = self._cached = self._replaced = self._deaths = self._unexplained = self._ended_pages = 0
         self._most_hosts = 0
         self._code: int | None = None
@@ -129,7 +132,7 @@ class Supervisor:
                 engine.received = progress.bytes
                 counts = progress.counts
                 self._most_hosts = max(self._most_hosts, counts.hosts)
-                ended = counts.done + counts.gone + counts.skipped + counts.failed
+                ended = counts.done + counts.gone + counts.skipped + counts.failed + 2 * counts.spent.pages
                 if ended > self._ended_pages:
                     self._ended_pages, self._deaths, self._unexplained = ended, 0, 0
             case Left():
@@ -150,6 +153,7 @@ class Supervisor:
         """An engine has come to an end: when it was stopped, by a limit or a reader that left, all are."""
         outcome = summary.outcome
         self._cached += summary.cached
+        self._profile = merged_profiles([self._profile, summary.profile])
         if self._summary is not None and outcome != "finished" and self._summary.outcome != "parked":
             outcome = self._summary.outcome
         self._summary = replace(summary, outcome=outcome)
@@ -213,7 +217,7 @@ class Supervisor:
         is_resumed = self._begun is not None and self._begun.resumes is not None
         elapsed = time.monotonic() - self._began
         told = {"bytes": self._bytes_before, "cached": self._cached, "elapsed": elapsed, "resumed": is_resumed}
-        summary = replace(summary, **told)
+        summary = replace(summary, **told, profile=self._profile)
         return summary.exit_code, summary
 
     @property

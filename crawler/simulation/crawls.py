@@ -106,6 +106,7 @@ class SimulatedCrawl:
         asker = Asker(engine, wire, Path(), run.number, Pressure(None, settings))
         asker.files = NoFiles()
         outcome = await engine.run(Turns(asker).visit)
+        asker.parser.close()
         assert outcome == "finished", outcome
         await frontier.finish(outcome)
         self.violations = await frontier.violations()

@@ -20,7 +20,7 @@ from crawler.models import StoredItem
 LONGEST_HEADER = 1 << 17  # bytes; as long as the csv module takes one cell to be
 # OWASP's list (CSV Injection), and NUL, which its ASVS 5.0 adds in 1.2.10.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\0")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

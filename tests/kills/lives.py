@@ -21,9 +21,10 @@ from typing import Literal, NoReturn
 import msgspec
 from msgspec import Struct
 
-from crawler import engine, export, files, turns
+from crawler import Limits, engine, export, files, turns
 from crawler.job import crawl
 from tests.kills.faults import FAULTS
+from tests.kills.market import Shopper
 from tests.kills.points import POINTS, Death
 from tests.kills.site import Walker
 
@@ -33,7 +34,10 @@ IMPORTED_LATE = ("crawler.sinks.stdout", "encodings.idna", "importlib.metadata",
 
 
 class Life(Struct, frozen=True):
-    """One process of a job. It dies at the n-th `passage` of `point`, `kill_after` seconds, or at its end."""
+    """One process of a job. It dies at the n-th `passage` of `point`, `kill_after` seconds, or at its end.
+
+    A job that visits its pages again ends by `max_time` only.
+    """
 
     folder: str
     seeds: list[str]
@@ -44,6 +48,7 @@ class Life(Struct, frozen=True):
     passage: int = 1
     kill_after: float | None = None
     fault: str | None = None
+    max_time: float | None = None
 
 
 class Lives:
@@ -136,11 +141,13 @@ def _lived(life: Life) -> NoReturn:
         FAULTS[life.fault]()
     if life.point is not None:
         POINTS[life.point].install(Death(life.passage))
-    spider = Walker(life.seeds, starts=f"{life.folder}/starts")
+    revisits, limits = "revisit" in life.settings, Limits(max_time=life.max_time)
     summary = crawl(
-        spider, output=life.outputs, folder=life.folder, job="job", settings=life.settings, existing=life.existing
-    )
-    assert summary.outcome == "finished", summary.outcome
+        Shopper(life.seeds) if revisits else Walker(life.seeds, starts=f"{life.folder}/starts"),
+        output=life.outputs, folder=life.folder, job="job", settings=life.settings, existing=life.existing,
+        limits=limits,
+    )  # fmt: skip
+    assert summary.outcome == ("stopped: max-time" if revisits else "finished"), summary.outcome
     os._exit(0)
 
 

@@ -1,0 +1,41 @@
+"""Decoding and handshakes whose time is taken."""
+
+import ssl
+import time
+
+from crawler import stages
+from crawler.decoding import Decoder
+from crawler.stages import Stages
+
+
+class TimedDecoder(Decoder):
+    """Counts as the stage ``decode``."""
+
+    def __init__(self, encoding: str, *, cap: int, enough: int | None = None) -> None:
+        super().__init__(encoding, cap=cap, enough=enough)
+        self._at_work = stages.work("decode")
+
+    def feed(self, data: bytes) -> bytes:
+        """As a decoder does."""
+        with self._at_work:
+            return super().feed(data)
+
+    def finish(self) -> bytes:
+        """As a decoder does."""
+        with self._at_work:
+            return super().finish()
+
+
+def timed(context: ssl.SSLContext, into: Stages) -> ssl.SSLContext:
+    """The context, whose handshakes count as the stage ``TLS`` from their first message to their last."""
+
+    class Timed(ssl.SSLObject):
+        began_at = 0.0
+
+        def do_handshake(self) -> None:
+            self.began_at = self.began_at or time.perf_counter()
+            super().do_handshake()
+            into.add("TLS", time.perf_counter() - self.began_at)
+
+    context.sslobject_class = Timed
+    return context
