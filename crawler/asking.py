@@ -91,6 +91,8 @@ class Asker:
         Raises NotYet if it has to wait for its turn anew, LeaseLost if a group is another engine's, DnsError.
         """
         feeder = self.engine.feeder
+        if not feeder.has_groups:
+            return
         addresses = await self.fetcher.addresses(request.url) if feeder.by_address else ()
         if await feeder.join(lane, request.group, addresses):
             return
@@ -186,11 +188,10 @@ class Asker:
         if self.engine.workbench.lanes.get(lane.host) is not lane:
             raise LeaseLost("its host was taken over while the connection was made")
         self.keep_hours(lane)
-        groups = lane.groups_of(request.group)
-        wait = max([lane.ready_at, *(group.ready_at for group in groups)]) - self.engine.clock.monotonic()
+        wait = lane.rests_until(request.group) - self.engine.clock.monotonic()
         if wait > 0:
             raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
-        if sent and any(pace.pause for pace in (lane.pace, *(group.pace for group in groups))):
+        if sent and (lane.pace.pause or any(group.pace.pause for group in lane.groups_of(request.group))):
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
         self.engine.workbench.sent(lane, self.engine.clock.monotonic(), request.group)

@@ -44,6 +44,7 @@ class Feeder:
         self._let_in = let_in
         self._budget = budget
         self._began = clock.epoch()
+        self.has_groups = bool(settings.groups)
         self._by_site = are_by(settings, SITE)
         self.by_address = are_by(settings, IP)
         self.engines = 1  # that are to share the work; the others come a little later
@@ -136,7 +137,7 @@ class Feeder:
         self._workbench.wait(lane, lane.ready_at + next_open(chosen.windows, due_at) - due_at)
         self._park(lane)
         self._workbench.open(lane)
-        if lease.origin != START:
+        if self.has_groups and lease.origin != START:
             self._enter_known(lane, lease)
         return lane
 
@@ -239,7 +240,7 @@ class Feeder:
                 Parting(
                     lane.host,
                     lane.token,
-                    lane.rests_until + ahead,
+                    lane.rests_until() + ahead,
                     lane.not_before,
                     circuit.packed(lane.circuit),
                     lane.last_words(),

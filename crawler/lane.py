@@ -5,7 +5,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop
 from typing import Generic, TypeVar
 
@@ -108,26 +108,31 @@ class Lane(Generic[Ticket]):
         """Whether it can only go on with a page that it does not hold: its robots.txt."""
         return self.robots is None and not self.open_visits and not self.may_send
 
-    def groups_of(self, name: str | None) -> list[Group]:
+    def groups_of(self, name: str | None = None) -> Sequence[Group]:
         """The groups of a request, which may name one itself."""
+        if not (self.groups or self.named):  # as in most crawls
+            return ()
         own = self.named.get(name) if name else None
-        return [*self.groups.values(), own] if own else list(self.groups.values())
+        return (*self.groups.values(), own) if own else tuple(self.groups.values())
 
     def free_at(self, name: str | None = None) -> float:
         """When its groups and its pause let it be asked something; infinite while a group has no place."""
-        return max([self.ready_at, *(group.free_at for group in self.groups_of(name))])
+        groups = self.groups_of(name)
+        return max([self.ready_at, *(group.free_at for group in groups)]) if groups else self.ready_at
 
     @property
     def due_at(self) -> float:
         """When the first of its pages may be asked."""
-        if not self.named or self.pages[0][2].request.kind == "robots":
+        if not self.named:
+            return self.free_at() if self.groups else self.ready_at
+        if self.pages[0][2].request.kind == "robots":
             return self.free_at()
         return min(self.free_at(name) for name in {entry[2].request.group for entry in self.pages})
 
-    @property
-    def rests_until(self) -> float:
-        """Before which nothing of it can be asked, by its own pause and those of its groups."""
-        return max([self.ready_at, *(group.ready_at for group in self.groups.values())])
+    def rests_until(self, name: str | None = None) -> float:
+        """Before which it is asked nothing that names this group, or none, by its own pause and those of its groups."""
+        groups = self.groups_of(name)
+        return max([self.ready_at, *(group.ready_at for group in groups)]) if groups else self.ready_at
 
     def count(self, now: float, name: str | None = None) -> None:
         """Note down that a request is written `now`, in epoch seconds."""

@@ -232,7 +232,8 @@ class Workbench(Generic[Ticket]):
             if lane.suspects and lane.may_hurry
         ]
         times += [due[0][0] for due in (self._due, self._due_robots) if due]
-        return min((at for at in times if at < math.inf), default=None)
+        soonest = min(times, default=math.inf)
+        return soonest if soonest < math.inf else None
 
     def hungry(self) -> Iterator[Lane[Ticket]]:
         """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""
@@ -250,7 +251,7 @@ class Workbench(Generic[Ticket]):
             if lane.is_idle
             and (
                 (lane.is_parked or lane.is_leaving or (lane.complete and not lane.may_send and not lane.suspects))
-                or lane.rests_until > now + horizon
+                or lane.rests_until() > now + horizon
             )
         ]
 

@@ -267,3 +267,14 @@ async def test_new_pages_are_found_by_their_numbers(tmp_path: Path) -> None:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries.BEST_NEW}", (0,))]
     assert "SEARCH pages USING INTEGER PRIMARY KEY (rowid>?)" in plan
     assert not any(step.startswith("SCAN pages") for step in plan)
+
+
+async def test_only_hosts_that_are_asked_for_are_looked_at(tmp_path: Path) -> None:
+    """More pages for some hosts cost the same however many hosts the engine holds."""
+    frontier = SqliteFrontier(tmp_path / "job.db")
+    await frontier.close()
+    bindings = {"asked": "[]", "limit": 1, "engine": 1, "now": 0.0}
+    with readable(tmp_path / "job.db") as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries.LEASED}", bindings)]
+    assert plan[:2] == ["SCAN a VIRTUAL TABLE INDEX 1:", "SEARCH h USING INTEGER PRIMARY KEY (rowid=?)"]
+    assert "SEARCH pages USING INDEX pages_pending (host=?)" in plan

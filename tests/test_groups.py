@@ -263,10 +263,10 @@ def test_a_host_waits_with_its_groups() -> None:
     assert bench.take(0.0) is None
     assert bench.parting(0.0, 10.0) == [one, other]
     bench.close(one)
-    assert other.rests_until == 100.0
+    assert other.rests_until() == 100.0
     bench.close(other)
     again = bench_of(1, [None], "ip:192.0.2.1")[1][0]
-    assert again.rests_until == 0.0
+    assert again.rests_until() == 0.0
 
 
 def test_hosts_that_share_a_group_are_not_given_away() -> None:

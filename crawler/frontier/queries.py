@@ -88,6 +88,7 @@ AND NOT {IS_ANOTHERS}"""  # noqa: S608  # constants
 TAKE = """
 UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
 WHERE hosts.id = e.value->>0 AND e.value->>1 IN (SELECT id FROM engines)"""  # one that was buried may not know it yet
+# CROSS JOIN: SQLite would go through all hosts of the engine, and through those asked for at each of them
 LEASED = f"""
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
     SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths, json(history)))
@@ -99,7 +100,7 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
     THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit,
   CASE WHEN a.value->>1 THEN json({OF_ONE_LEASE}) ELSE json('{{}}') END))
-FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""  # noqa: S608  # constants
+FROM jsonb_each(:asked) AS a CROSS JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""  # noqa: S608  # constants
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts
 WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
