@@ -251,7 +251,8 @@ class Workbench(Generic[Ticket]):
             if lane.is_idle
             and (
                 (lane.is_parked or lane.is_leaving or (lane.complete and not lane.may_send and not lane.suspects))
-                or lane.rests_until() > now + horizon
+                or lane.ready_at > now + horizon
+                or (lane.groups and lane.rests_until() > now + horizon)
             )
         ]
 

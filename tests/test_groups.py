@@ -17,14 +17,16 @@ from pathlib import Path
 import pytest
 
 import crawler
-from crawler import Crawl, Response, Spider
+from crawler import Crawl, Response, Spider, stages
 from crawler.__main__ import main
 from crawler.asked import unpacked
 from crawler.cookies import registered_site
 from crawler.errors import ConfigError, HandlerError
+from crawler.feeder import Feeder
 from crawler.fetch import Fetcher
 from crawler.frontier.checks import violations
 from crawler.frontier.schema import readable
+from crawler.frontier.sqlite import SqliteFrontier
 from crawler.groups import IP, SITE, Group, are_by, group_pace, site_of
 from crawler.lane import Lane
 from crawler.models import Page, Request
@@ -301,6 +303,30 @@ def hosts_on(site: Site, hosts: int, pages: int, after: float = 0.0, domain: str
             body = links_to(f"/{n + 1}") if n + 1 < pages else "x"
             site.page(f"/{n or ''}", body, host=f"h{host}.{domain}", after=after)
     return [site.url("/", host=f"h{host}.{domain}") for host in range(hosts)]
+
+
+async def test_a_crawl_without_groups(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no group has limits, no request asks for its groups, nor for an address to know them by."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("nobody wants to know")
+
+    for where, name in ((Feeder, "join"), (Feeder, "_enter_known"), (Fetcher, "addresses"), (SqliteFrontier, "join")):
+        monkeypatch.setattr(where, name, never)
+    found = await crawled(spider(everything, *hosts_on(site, 2, 3)), site)
+    assert len(found.items) == 6
+
+
+async def test_who_waits_for_a_group_is_shown(site: Site) -> None:
+    """A profile counts hosts that wait for their group as those that wait for themselves."""
+    stages.begin()
+    try:
+        seeds = hosts_on(site, 3, 3)
+        found = await crawled(spider(everything, *seeds), site, groups={"ip:*": {"delay": 0.15}}, obey_robots=False)
+    finally:
+        stages._wanted.set(None)
+    assert found.summary.profile is not None
+    assert found.summary.profile.stages["politeness"][0] > 0.5
 
 
 async def test_hosts_of_one_address(site: Site) -> None:

@@ -153,7 +153,10 @@ class Fetcher:
             return ()
         if is_ip_address(host):
             return (host,)
+        began_at = time.perf_counter()
         found = await self._resolver.resolve(host, family=self._routes.family)
+        if self._stages is not None:  # else the connection would have waited for its name
+            self._stages.seconds["connect"] += time.perf_counter() - began_at
         return tuple(dict.fromkeys(one["host"] for one in found))
 
     async def fetch(
