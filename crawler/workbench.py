@@ -172,7 +172,8 @@ class Workbench(Generic[Ticket]):
         lane.ready_at = max(lane.ready_at, next_at(lane.pace, lane.owed_until, now))
         lane.is_sending = False
         self.arm(lane)
-        self._arm_mates(groups)
+        if groups:
+            self._arm_mates(groups)
 
     def done(self, lane: Lane[Ticket], name: str | None = None, *, was_sent: bool) -> None:
         """The answer is there, or there will be none: the place at the host and in the request's groups is free."""
@@ -187,7 +188,8 @@ class Workbench(Generic[Ticket]):
             self.enter(lane, lane.entering)
             lane.entering = ()
         self.arm(lane)
-        self._arm_mates(groups)
+        if groups:
+            self._arm_mates(groups)
 
     def slow_down(self, lane: Lane[Ticket], pace: Pace) -> None:
         """Ask a host at another pace from its last request on."""
