@@ -85,7 +85,7 @@ class Asker:
             if self.engine.settings.adaptive:
                 self.engine.workbench.heard(lane, reply.status, 0.0)
 
-    async def bind(self, lane: HostLane, request: Request) -> None:
+    async def join_groups(self, lane: HostLane, request: Request) -> None:
         """Have all groups of a request be this engine's, as its host is; called before anything is sent.
 
         Raises NotYet if it has to wait for its turn anew, LeaseLost if a group is another engine's, DnsError.
@@ -117,7 +117,7 @@ class Asker:
     async def _answer(self, lane: HostLane, request: Request) -> Reply:
         sent: list[bool] = []
         try:
-            await self.bind(lane, request)
+            await self.join_groups(lane, request)
             reply = await self.fetcher.fetch(
                 request,
                 headers=self.headers(request),

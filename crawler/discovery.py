@@ -57,7 +57,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
     sent: list[bool] = []
     try:
         with asker.attempt(lane, page.request):
-            await asker.bind(lane, page.request)
+            await asker.join_groups(lane, page.request)
             async with asker.fetcher.stream(
                 page.request,
                 headers={**own, "Accept-Encoding": ACCEPT_ENCODING},

@@ -22,7 +22,7 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     sent: list[bool] = []
     try:
         with asker.attempt(lane, request):
-            await asker.bind(lane, request)
+            await asker.join_groups(lane, request)
             record = await asker.files.receive(
                 request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
                 asker.run,
