@@ -1,6 +1,7 @@
 """One more request of a page, when its turn has come at its host: what handlers, logins and wraps ask for at once."""
 
 import asyncio
+import contextlib
 
 from crawler.asking import Asker
 from crawler.circuit import is_hopeless
@@ -16,7 +17,7 @@ from crawler.errors import (
 from crawler.feeder import HostLane, Ticket
 from crawler.fetch import Reply
 from crawler.frontier import Want
-from crawler.handling import NotNow
+from crawler.handling import NotNow, NotYet
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE
 from crawler.urls import split
@@ -27,16 +28,18 @@ _FINAL = {kind.__name__: kind for kind in (BlockedAddress, TlsError)}
 
 async def sent(asker: Asker, request: Request) -> Reply:
     """The answer to a request that goes before the queued pages of its host, under the same law."""
-    with asker.engine.lent_place():
-        lane = await _lane(asker, request)
-    return await sent_by(asker, lane, request)
+    while True:
+        with asker.engine.lent_place():
+            lane = await _lane(asker, request)
+        with contextlib.suppress(NotYet):
+            return await sent_by(asker, lane, request)
 
 
 async def sent_by(asker: Asker, lane: HostLane, request: Request) -> Reply:
     """The same by a lane of which a place is held; it is free when this ends."""
     robots = lane.robots
     if robots is not None and (robots is UNREACHABLE or asker.visitor.is_forbidden(request, robots)):
-        asker.free(lane, was_sent=False)
+        asker.free(lane, request, was_sent=False)
         if robots is UNREACHABLE:
             raise unreachable(lane, request.url)
         raise RobotsDisallowed("robots.txt forbids it", url=request.url)
@@ -66,7 +69,7 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
     if (lane := workbench.by_origin.get(origin)) is None:
         raise NotNow(due_at)
     ticket: Ticket = asyncio.get_running_loop().create_future()
-    workbench.hurry(lane, ticket)
+    workbench.hurry(lane, ticket, request.group)
     asker.engine.stir()
     asker.engine.dispatch()
     try:
@@ -74,9 +77,9 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
             await ticket
     except BaseException as error:
         if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
-            asker.free(lane, was_sent=False)  # its turn came in the very moment in which it gave up
-        elif ticket in lane.urgent:
-            lane.urgent.remove(ticket)
+            asker.free(lane, request, was_sent=False)  # its turn came in the very moment in which it gave up
+        elif (ticket, request.group) in lane.urgent:
+            lane.urgent.remove((ticket, request.group))
         if isinstance(error, TimeoutError):
             raise NotNow(due_at) from None
         raise

@@ -51,7 +51,8 @@ class Request(Struct, frozen=True, omit_defaults=True):
     """One thing to ask for. Made by `Response.request`, `Response.follow`, `Spider.request`; never changed.
 
     ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON;
-    ``session`` is the name of the one that it is asked in, if that matters.
+    ``session`` is the name of the one that it is asked in, if that matters; ``group`` is what it shares limits with
+    beside its host, which makes no other page of it.
     """
 
     url: str
@@ -73,6 +74,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     path: str | None = None
     session: str | None = None
     by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
+    group: str | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url} to={self.handler}>"
@@ -162,7 +164,10 @@ class Page(Struct):
 
 
 class Lease(Struct):
-    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed."""
+    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed.
+
+    ``groups``: those that the host is known to be in; from when on each may be asked, and its pause (s) as it is known.
+    """
 
     host: int
     origin: str
@@ -172,6 +177,7 @@ class Lease(Struct):
     complete: bool
     robots: "RobotsRecord | None" = None
     circuit: str = ""
+    groups: Mapping[str, tuple[float, float]] = {}
     shapes: Sequence[Shape] = ()
     likenesses: Sequence[Likeness] = ()
 

@@ -75,7 +75,7 @@ class Rotation:
         reason = f"all sessions are retired, the first until {until}: {why}"
         if not self._asker.engine.outcome:
             log.warning("%s is parked: %s", self._spider.name, reason)
-        self._asker.engine.park(reason)
+        self._asker.engine.stop(reason, "parked")
         return reason
 
     # -- answers

@@ -62,10 +62,10 @@ class Turns:
         try:
             login = self._rotation.choose(page)
         except NotNow as error:
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return self._visitor.put_off(page, lane.token, error)
         except LimitReached:
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             raise
         session_in_use.set(None if login is None else login.session)
         if login is None:
@@ -73,7 +73,7 @@ class Turns:
         else:
             version = login.version
             if self._rotation.is_named and page.request.is_counted:
-                page.request = replace(page.request, session=login.name)  # where it leads to goes along
+                page = replace(page, request=replace(page.request, session=login.name))  # where it leads to goes along
             must_wait = page.request.is_counted and not login.is_ready
             visit = await (self._logged_in(lane, page, login) if must_wait else self._visit(lane, page, login))
             visit.cookies, visit.session = changed, (login.name, version)
@@ -85,13 +85,13 @@ class Turns:
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
         if refusal is not None:
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return self._visitor.skipped(page, lane.token, refusal)
         if kind == "start":
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return await self._start(lane, page)
         if robots is UNREACHABLE and kind != "robots":
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return await self._failed(lane, page, unreachable(lane, page.request.url))
         try:
             if kind == "download":
@@ -140,7 +140,7 @@ class Turns:
 
     async def _logged_in(self, lane: HostLane, page: Page, login: Login) -> Visit:
         """A page goes back, to be asked when the session stands for which it has waited here."""
-        self._asker.free(lane, was_sent=False)
+        self._asker.free(lane, page.request, was_sent=False)
         try:
             await login.wait()
         except NotNow as error:

@@ -15,6 +15,7 @@ from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb
+from crawler.groups import group_pace
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode
@@ -111,11 +112,13 @@ class Visitor:
             raise HandlerError(str(error)) from error
 
     def check(self, request: Request) -> None:
-        """Raises HandlerError for a request that cannot be asked or handled: a wrong URL, priority or handler."""
+        """Raises HandlerError for a request that cannot be: a wrong URL, priority, group or handler."""
         if canonical(request.url) != request.url:
             raise HandlerError(f"{request.url!r} is not a canonical URL: make requests with response.request(…)")
         if abs(request.priority) > MAX_PRIORITY:
             raise HandlerError(f"priority {request.priority} is beyond {MAX_PRIORITY:,} either way")
+        if request.group and group_pace(self.settings, request.group) is None:
+            raise HandlerError(f"group {request.group!r} has no limits: give it some in the setting groups")
         if request.session is not None and request.session not in self.spider.sessions:
             raise HandlerError(f"{request.session!r} is none of the spider's sessions")
         for name in (request.handler, request.failed):
@@ -297,7 +300,12 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                if one.template.handler not in self._methods or one.template.failed or one.template.session:
+                if (
+                    one.template.handler not in self._methods
+                    or one.template.failed
+                    or one.template.session
+                    or one.template.group
+                ):
                     self.check(replace(one.template, url="http://any/"))
                 followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
                 following = stages.each("links", self.linker.followed(followed, page, cuts))

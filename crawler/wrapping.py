@@ -2,6 +2,8 @@
 
 from functools import partial
 
+from msgspec.structs import replace
+
 from crawler.asking import Asker
 from crawler.budget import LimitReached
 from crawler.errors import HandlerError, LeaseLost, StoreError
@@ -60,7 +62,7 @@ class _Wire:
         """Give the place back, if it was not used."""
         lane, self._lane = self._lane, None
         if lane is not None:
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, self._request, was_sent=False)
 
     async def fetch(self, asked: Request) -> Response:
         request = self._admitted(asked)
@@ -78,7 +80,7 @@ class _Wire:
         return response
 
     def _admitted(self, asked: Request) -> Request:
-        request = checked(asked)
+        request = replace(checked(asked), group=self._request.group)  # whose place it has
         self._asker.visitor.check(request)
         if self._was_asked:
             self._door.count()

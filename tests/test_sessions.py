@@ -5,7 +5,7 @@ from pathlib import Path
 from crawler.cookies import Cookie, SessionState
 from crawler.frontier import JobFacts, Want
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import Link, State, Visit
+from crawler.models import Clock, Link, State, Visit
 
 ONE, TWO = (Cookie(name, "1", "a.test", "/", True, False) for name in ("one", "two"))
 FACTS = JobFacts("spider")
@@ -64,7 +64,7 @@ async def test_cookies_are_committed_with_their_visit() -> None:
 
 async def test_signs_of_a_ban_are_counted_in_a_row(tmp_path: Path) -> None:
     """So many of one version retire a session for all engines; a good answer in between clears them, a login too."""
-    one, other = (SqliteFrontier(tmp_path / "job.db", clock=lambda: 100.0) for _ in range(2))
+    one, other = (SqliteFrontier(tmp_path / "job.db", clock=Clock(epoch=lambda: 100.0)) for _ in range(2))
     await one.begin(FACTS, fresh=False)
     ann, others = one.sessions.named("ann"), other.sessions.named("ann")
     await ann.claim(0)
