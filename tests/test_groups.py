@@ -329,6 +329,20 @@ async def test_who_waits_for_a_group_is_shown(site: Site) -> None:
     assert found.summary.profile.stages["politeness"][0] > 0.5
 
 
+async def test_further_visits_wait_for_their_group(site: Site, tmp_path: Path) -> None:
+    """Pages that are visited again keep the pause of their hosts' group, as at their first visits."""
+    seeds = hosts_on(site, 3, 1)
+    chosen = {**site.settings, "groups": {"ip:*": {"delay": 0.1}}, "revisit": "0.05", "obey_robots": False}
+    async with Crawl(spider(everything, *seeds), folder=tmp_path, settings=chosen, job="it") as crawl:
+        async with asyncio.timeout(30):
+            while len(site.seen) < 9:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+        crawl.stop()
+        await crawl.ended()
+    assert min(gaps(site.seen)) >= 0.1 - TOLERANCE
+    assert all(sum(seen.host == f"h{n}.test" for seen in site.seen) > 1 for n in range(3))
+
+
 async def test_hosts_of_one_address(site: Site) -> None:
     """Requests to the hosts of one address keep its delay, robots.txt included; no address is known in advance."""
     seeds = hosts_on(site, 4, 3)
