@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -300,3 +301,27 @@ async def test_what_is_no_list_of_wraps(wrap: Sequence[Wrap], site: Site) -> Non
     spider.wrap = wrap
     with pytest.raises(ConfigError, match=r"Texts\.wrap is .* it takes a list of"):
         Crawl(spider, folder=None)
+
+
+@pytest.mark.parametrize("own_first", [True, False])
+async def test_wraps_keep_the_limits_of_groups(site: Site, own_first: bool) -> None:
+    """Whatever a wrap fetches, on whichever host, keeps the pause of the group that the hosts share."""
+
+    async def twice(request: Request, fetch: Fetch) -> Response:
+        other = replace(request, url=site.url("/other", host="b.test"), anywhere=True)
+        one, two = [await fetch(asked) for asked in ((request, other) if own_first else (other, request))]
+        return one if own_first else two
+
+    class Two(Spider):
+        async def parse(self, response: Response) -> AsyncIterator[object]:
+            extra = await response.fetch("/extra")
+            yield {"text": f"{response.text()} {extra.text()}"}
+
+    site.page("/extra", "extra")
+    site.page("/other", "other", host="b.test")
+    groups = {"ip:*": {"delay": 0.1}}
+    items, summary = await crawled(site, twice, spider=Two(), groups=groups, obey_robots=False)
+    assert (items, summary.counts.failed) == (["plain extra"], 0)
+    expected = ["/a", "/other", "/extra", "/other"] if own_first else ["/other", "/a", "/other", "/extra"]
+    assert [seen.path_qs for seen in site.seen] == expected
+    assert all(later.at - earlier.at >= 0.08 for earlier, later in pairwise(site.seen))
