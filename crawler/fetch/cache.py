@@ -87,8 +87,13 @@ class CachingFetcher(Fetcher):
         headers = [(str(name), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers.items()]
         kept = _Kept(self._clock(), reply.url, reply.status, headers, reply.body, reply.cut)
         part = file.with_suffix(f".{os.getpid()}")
-        part.write_bytes(_encode(kept))
+        with open(part, "wb", opener=_private) as out:
+            out.write(_encode(kept))
         part.replace(file)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _name(request: Request, headers: Mapping[str, str], enough: int | None) -> str:
