@@ -329,8 +329,8 @@ class Response:
         return ", ".join(self._lines(name))
 
     def _may_name_canonical(self) -> bool:
-        """Whether it is worth while to parse the page for it."""
-        return b"anonical" in self.body or b"ANONICAL" in self.body
+        """Whether it is worth while to look, and perhaps to parse the page for that."""
+        return self._tree is not None or b"anonical" in self.body or b"ANONICAL" in self.body
 
     def _header_links(self) -> list[HeaderLink]:
         """The links of the header that are the page's own; those with another anchor are another's (RFC 8288)."""

@@ -108,6 +108,7 @@ def test_any_moment(world: World, undisturbed: Result, tmp_path: Path, seed: int
         killed(job, deaths(), KILLS_PER_SEED - kills)
         job.examine_end(undisturbed)
         kills += job.kills
+    assert kills >= KILLS_PER_SEED
 
 
 def test_start_is_replayed(world: World, undisturbed: Result, tmp_path: Path) -> None:

@@ -75,3 +75,4 @@ def test_a_journal_on_a_network_file_system(tmp_path: Path, monkeypatch: pytest.
 def test_this_machine() -> None:
     """What the kernel says here is understood: the table's own folder lies on no network."""
     mounts.refuse_network(Path("/proc"))
+    assert mounts.network_type(mounts.MOUNTS.read_text(), "/proc") is None

@@ -24,7 +24,7 @@ from crawler.cli.watch import ENGINE
 from crawler.frontier.checks import violations
 from crawler.frontier.liveness import marks
 from crawler.frontier.schema import readable
-from crawler.processes import Begun, Role
+from crawler.processes import Begun, Role, Said
 from crawler.processes.engine import EngineProcess
 from crawler.processes.supervisor import Supervisor
 from crawler.progress import Progress
@@ -467,6 +467,7 @@ def test_a_flood_of_words() -> None:
                 heard += engine.messages()
         finally:
             engine.kill()
+    assert set(heard) == {Said("x")}
 
 
 def test_an_engine_that_hangs_when_all_are_stopped(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,8 @@ async def test_unasked_for_304(site: Site, tmp_path: Path) -> None:
     site.page("/", "", status=304)
     async with Recrawl(site, tmp_path) as recrawl:
         await recrawl.visits()
-        await recrawl.until(lambda: recrawl.reason("/") == ("failed", "HttpError: status 304"))
+        await recrawl.until(lambda: recrawl.reason("/")[0] == "failed")
+        assert recrawl.reason("/") == ("failed", "HttpError: status 304")
 
 
 async def test_links(site: Site, tmp_path: Path) -> None:
@@ -282,7 +283,7 @@ async def test_first_visits_go_on(site: Site, tmp_path: Path) -> None:
         await recrawl.until(lambda: set(paths) <= set(site.paths()))
         asked = len(site.paths())
     assert 41 < asked < 41 * 4 / 3 + 5
-    assert min(site.gaps()) >= 0.015
+    assert sum(site.gaps()) >= 0.02 * (asked - 1) - 0.05  # each by itself may be told late by a busy server
 
 
 async def test_it_sleeps_and_goes_on(site: Site, tmp_path: Path) -> None:

@@ -336,16 +336,15 @@ def test_hosts_of_the_living_taken(monkeypatch: pytest.MonkeyPatch) -> None:
 SLOW: dict[str, Served] = SHOP | {"http://shop.test/": Answer(body=str(SHOP["http://shop.test/"]), after=3.0)}
 
 
-def stood_still() -> None:
+def stood_still() -> list[list[object]]:
     """Crawls of two engines of which one stands still for long with a page in its hands, and then goes on."""
-    for seed in range(10):
-        crawl = simulate(Titles(), SLOW, seed=seed, engines=2, fortunes=[Fortune(freezes_at=2.5, frozen_for=100.0)])
-        assert titles(crawl) == ["Pear", "Plum", "Shop"]
+    fortunes = [Fortune(freezes_at=2.5, frozen_for=100.0)]
+    return [titles(simulate(Titles(), SLOW, seed=seed, engines=2, fortunes=fortunes)) for seed in range(10)]
 
 
 def test_who_stood_still_is_refused() -> None:
     """What an engine brings after its hosts were taken over is not stored a second time."""
-    stood_still()
+    assert stood_still() == [["Pear", "Plum", "Shop"]] * 10
 
 
 def test_visits_of_strangers_stored(monkeypatch: pytest.MonkeyPatch) -> None:
