@@ -11,10 +11,11 @@ import sys
 import time
 from collections import deque
 
+from crawler.lane import Lane
 from crawler.models import Page, Request
 from crawler.politeness import Pace
 from crawler.robots import ALLOW_ALL
-from crawler.workbench import Lane, Workbench
+from crawler.workbench import Workbench
 
 
 def measure(hosts: int, delay: float, requests: int) -> float:

@@ -6,11 +6,11 @@ The floors, from the ground; a file imports from its own floor or from below:
                  redirects decoding charset budget seen sitemaps
                  credentials proxies cookies traps identity
                  circuit windows tempo directives asked addresses
-                 markup stages floods revisit changes
+                 groups markup stages floods revisit changes
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
                  session spider items names
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
-    3 crawl      workbench feeder engine committer turns                 one page's journey
+    3 crawl      lane workbench feeder engine committer turns            one page's journey
                  asking door downloads discovery visits handling
                  parsing trial logins export stats profile progress
                  pressure machine recrawl job processes

@@ -20,7 +20,7 @@ from crawler.errors import ConnectionReset, ContentDecodingError, FetchError, Le
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
-from crawler.handling import NotNow
+from crawler.handling import NotNow, NotYet
 from crawler.models import Event, Request, State, Visit
 from crawler.parsing import Parser
 from crawler.politeness import OVERLOADED, PARKED_FOR, SHORTEST_REST, is_of_host, is_trouble
@@ -85,6 +85,22 @@ class Asker:
             if self.engine.settings.adaptive:
                 self.engine.workbench.heard(lane, reply.status, 0.0)
 
+    async def join_groups(self, lane: HostLane, request: Request) -> None:
+        """Have all groups of a request be this engine's, as its host is; called before anything is sent.
+
+        Raises NotYet if it has to wait for its turn anew, LeaseLost if a group is another engine's, DnsError.
+        """
+        feeder = self.engine.feeder
+        if not feeder.has_groups:
+            return
+        addresses = await self.fetcher.addresses(request.url) if feeder.by_address else ()
+        if await feeder.join(lane, request.group, addresses):
+            return
+        self.engine.stir()
+        if lane.is_leaving:
+            raise LeaseLost("one of its groups is another engine's")
+        raise NotYet("its groups have to be waited for")
+
     async def ask(self, lane: HostLane, request: Request) -> Reply:
         """Send one request to the lane's host, which is counted as asked already; its place is free when this ends."""
         began_at = self.engine.clock.epoch()
@@ -101,6 +117,7 @@ class Asker:
     async def _answer(self, lane: HostLane, request: Request) -> Reply:
         sent: list[bool] = []
         try:
+            await self.join_groups(lane, request)
             reply = await self.fetcher.fetch(
                 request,
                 headers=self.headers(request),
@@ -114,7 +131,7 @@ class Asker:
                 self.engine.workbench.heard(lane, reply.status, reply.waited)  # robots.txt is quicker than pages are
             return reply
         finally:
-            self.free(lane, was_sent=bool(sent))
+            self.free(lane, request, was_sent=bool(sent))
 
     def _doubt(self, url: str) -> None:
         """Ask for a page without any content coding when it is tried again."""
@@ -171,15 +188,15 @@ class Asker:
         if self.engine.workbench.lanes.get(lane.host) is not lane:
             raise LeaseLost("its host was taken over while the connection was made")
         self.keep_hours(lane)
-        wait = lane.ready_at - self.engine.clock.monotonic()
+        wait = lane.rests_until(request.group) - self.engine.clock.monotonic()
         if wait > 0:
             raise NotNow(self.engine.clock.epoch() + wait, "its host said to wait while the connection was made")
-        if sent and lane.pace.pause:
+        if sent and (lane.pace.pause or any(group.pace.pause for group in lane.groups_of(request.group))):
             raise ConnectionReset("the connection was lost before an answer came")  # its next try waits for its time
         sent.append(True)
-        self.engine.workbench.sent(lane, self.engine.clock.monotonic())
+        self.engine.workbench.sent(lane, self.engine.clock.monotonic(), request.group)
         now = self.engine.clock.epoch()
-        lane.count(now)
+        lane.count(now, request.group)
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
@@ -192,7 +209,7 @@ class Asker:
             due_at = max(clock.epoch(), clock.epoch() + lane.ready_at - clock.monotonic())
             self.hold_back(lane, next_open(lane.pace.windows, due_at))
 
-    def free(self, lane: HostLane, *, was_sent: bool) -> None:
-        """Give the host's place back."""
-        self.engine.workbench.done(lane, was_sent=was_sent)
+    def free(self, lane: HostLane, request: Request, *, was_sent: bool) -> None:
+        """Give the request's place back, at its host and in its groups."""
+        self.engine.workbench.done(lane, request.group, was_sent=was_sent)
         self.engine.dispatch()

@@ -137,6 +137,13 @@ def is_public_suffix(domain: str) -> bool:
     return bool(_suffixes().is_public(domain))
 
 
+def registered_site(host: str) -> str:
+    """The part of a host's name that somebody has registered, as ``example.co.uk``; all of an address or a suffix."""
+    if ":" in host or host.replace(".", "").isdigit():
+        return host
+    return _suffixes().privatesuffix(host) or host
+
+
 @cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()

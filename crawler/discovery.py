@@ -49,7 +49,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
     """Read a sitemap, and have what it names stored. Raises FetchError, BadSitemap if there is nothing in it."""
     visit = Visit(page, lane.token, State.DONE, SITEMAP, ended_at=asker.engine.clock.epoch())
     if page.request.key is not None and (named := _named(lane)):
-        asker.free(lane, was_sent=False)
+        asker.free(lane, page.request, was_sent=False)
         visit.reason = f"{SITEMAP}: robots.txt names others"
         visit.links = [asker.visitor.link(_request(url, 0), parent=page.seq) for url in named]
         return visit
@@ -57,6 +57,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
     sent: list[bool] = []
     try:
         with asker.attempt(lane, page.request):
+            await asker.join_groups(lane, page.request)
             async with asker.fetcher.stream(
                 page.request,
                 headers={**own, "Accept-Encoding": ACCEPT_ENCODING},
@@ -64,7 +65,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
             ) as stream:
                 await _answered(asker, lane, visit, stream)
     finally:
-        asker.free(lane, was_sent=bool(sent))
+        asker.free(lane, page.request, was_sent=bool(sent))
     visit.ended_at = asker.engine.clock.epoch()
     return visit
 

@@ -23,7 +23,7 @@ from crawler.errors import (
 from crawler.feeder import HostLane, Ticket
 from crawler.fetch import Reply
 from crawler.frontier import Want
-from crawler.handling import NotNow
+from crawler.handling import NotNow, NotYet
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, REDIRECTS, SHORTEST_REST, UNREACHABLE
 from crawler.redirects import hop
@@ -120,11 +120,14 @@ async def _fetched(asker: Asker, request: Request) -> Reply:
             lane = await _lane(asker, request)
         robots = lane.robots
         if robots is not None and (robots is UNREACHABLE or asker.visitor.is_forbidden(request, robots)):
-            asker.free(lane, was_sent=False)
+            asker.free(lane, request, was_sent=False)
             if robots is UNREACHABLE:
                 raise unreachable(lane, request.url)
             raise RobotsDisallowed("robots.txt forbids it", url=request.url)
-        reply = await asker.ask(lane, request)
+        try:
+            reply = await asker.ask(lane, request)
+        except NotYet:
+            continue
         if reply.status in OVERLOADED:
             now = asker.engine.clock.epoch()
             if is_hopeless(lane.circuit, asker.engine.settings.circuit_patience, now):
@@ -146,7 +149,7 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
     if (lane := workbench.by_origin.get(origin)) is None:
         raise NotNow(due_at)
     ticket: Ticket = asyncio.get_running_loop().create_future()
-    workbench.hurry(lane, ticket)
+    workbench.hurry(lane, ticket, request.group)
     asker.engine.stir()
     asker.engine.dispatch()
     try:
@@ -154,9 +157,9 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
             await ticket
     except BaseException as error:
         if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
-            asker.free(lane, was_sent=False)  # its turn came in the very moment in which it gave up
-        elif ticket in lane.urgent:
-            lane.urgent.remove(ticket)
+            asker.free(lane, request, was_sent=False)  # its turn came in the very moment in which it gave up
+        elif (ticket, request.group) in lane.urgent:
+            lane.urgent.remove((ticket, request.group))
         if isinstance(error, TimeoutError):
             raise NotNow(due_at) from None
         raise

@@ -22,6 +22,7 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
     sent: list[bool] = []
     try:
         with asker.attempt(lane, request):
+            await asker.join_groups(lane, request)
             record = await asker.files.receive(
                 request.hops[0] if request.hops else request.url,  # its path was promised before it was moved
                 asker.run,
@@ -37,7 +38,7 @@ async def download(asker: Asker, lane: HostLane, page: Page) -> Visit:
         return await asker.visitor.redirected(page, lane.token, answers[-1])
     finally:
         asker.downloads.pop(request.url, None)
-        asker.free(lane, was_sent=bool(sent))
+        asker.free(lane, request, was_sent=bool(sent))
     asker.pressure.room()
     visit = Visit(page, lane.token, State.DONE, "", answers[-1].status, ended_at=asker.engine.clock.epoch())
     visit.size, visit.file = record.size, record

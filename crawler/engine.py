@@ -12,12 +12,15 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
+from functools import partial
 
 from crawler.budget import Budget, LimitReached
 from crawler.committer import Committer
 from crawler.errors import LeaseLost
 from crawler.feeder import Feeder, HostLane, Ticket
 from crawler.frontier import Frontier
+from crawler.groups import group_pace
+from crawler.handling import NotYet
 from crawler.models import Clock, Page, Visit
 from crawler.visits import Visitor
 from crawler.workbench import Workbench
@@ -43,7 +46,7 @@ class Engine:
         self.budget = budget
         self.clock = clock
         self.settings = visitor.settings
-        self.workbench: Workbench[Ticket] = Workbench()
+        self.workbench: Workbench[Ticket] = Workbench(partial(group_pace, self.settings))
         self.feeder = Feeder(
             frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds, budget
         )
@@ -167,6 +170,9 @@ class Engine:
             visit: Visit | None = None
             try:
                 visit = await self._visit(lane, page)
+            except NotYet:
+                if self.workbench.lanes.get(lane.host) is lane:
+                    self.workbench.put(lane, [page], complete=lane.complete)
             except (LeaseLost, LimitReached) as error:
                 log.debug("%s stays pending: %s", page.request.url, error)
             finally:
@@ -188,7 +194,7 @@ class Engine:
         now, most = self.clock.monotonic(), self.most
         while self.workbench.in_flight < most and (urgent := self.workbench.take_ticket(now)):
             if urgent[1].done():
-                self.workbench.done(urgent[0], was_sent=False)
+                self.workbench.done(urgent[0], urgent[2], was_sent=False)
             else:
                 urgent[1].set_result(None)
         self._is_alone = self._is_alone and not self._is_calm()

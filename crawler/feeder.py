@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from crawler import circuit
 from crawler.budget import Budget
 from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
+from crawler.groups import IP, SITE, are_by, group_pace, of_addresses, site_of
+from crawler.lane import Lane
 from crawler.models import Clock, Lease, Link, RobotsRecord
 from crawler.politeness import PARKED_FOR, batch_at, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
 from crawler.windows import next_open
-from crawler.workbench import Lane, Workbench
+from crawler.workbench import Workbench
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,9 @@ class Feeder:
         self._let_in = let_in
         self._budget = budget
         self._began = clock.epoch()
+        self.has_groups = bool(settings.groups)
+        self._by_site = are_by(settings, SITE)
+        self.by_address = are_by(settings, IP)
         self.engines = 1  # that are to share the work; the others come a little later
 
     async def refill(self) -> bool:
@@ -132,7 +137,45 @@ class Feeder:
         self._workbench.wait(lane, lane.ready_at + next_open(chosen.windows, due_at) - due_at)
         self._park(lane)
         self._workbench.open(lane)
+        if self.has_groups and lease.origin != START:
+            self._enter_known(lane, lease)
         return lane
+
+    def _enter_known(self, lane: HostLane, lease: Lease) -> None:
+        """Have the host in its groups as far as they are known; the journal has taken them together with it."""
+        lane.is_bound = not (self._by_site or self.by_address)
+        self._workbench.enter(lane, [site_of(lane.origin)] if self._by_site else [])
+        self._workbench.enter(lane, [name for name in lease.groups if not name.startswith(SITE)])
+        groups = {**lane.groups, **lane.named}
+        ahead = self._clock.monotonic() - self._clock.epoch()
+        ready = {
+            name: ready_at + ahead
+            for name, (ready_at, pause) in lease.groups.items()
+            if name in groups and groups[name].pace.pause <= pause  # else whoever takes over would not wait long enough
+        }
+        self._workbench.join(lane, ready)
+
+    async def join(self, lane: HostLane, group: str | None, addresses: Sequence[str]) -> bool:
+        """Have all groups of a request be this engine's; whether it may be sent now.
+
+        If it may not, its turn is to be had anew: when nothing of the host is under way, so that what it is asked from
+        then on counts in its new groups, or when those may be asked. The host leaves if one of them is another
+        engine's.
+        """
+        entering = [one for one in of_addresses(addresses) if one not in lane.groups]
+        if entering := [one for one in entering if group_pace(self._settings, one)]:
+            lane.entering, lane.is_bound = entering, False
+            return False
+        groups = lane.groups_of(group)
+        if wanted := {one.name: one.pace.pause for one in groups if one.name not in lane.joined}:
+            ready = await self._frontier.join(lane.host, lane.token, wanted)
+            if ready is None:
+                lane.is_leaving = True
+                return False
+            ahead = self._clock.monotonic() - self._clock.epoch()
+            self._workbench.join(lane, {name: ready_at + ahead for name, ready_at in ready.items()})
+        lane.is_bound = not lane.entering
+        return all(one.ready_at <= self._clock.monotonic() for one in groups)
 
     def _known_robots(self, lease: Lease) -> Robots | None:
         if lease.origin == START or not self._settings.obey_robots:
@@ -197,10 +240,11 @@ class Feeder:
                 Parting(
                     lane.host,
                     lane.token,
-                    lane.ready_at + ahead,
+                    lane.rests_until() + ahead,
                     lane.not_before,
                     circuit.packed(lane.circuit),
                     lane.last_words(),
+                    {name: group.ready_at + ahead for name, group in (*lane.groups.items(), *lane.named.items())},
                 )
                 for lane in lanes
             ]

@@ -33,6 +33,10 @@ class NotNow(CrawlerError):
         self.due_at = due_at
 
 
+class NotYet(LeaseLost):
+    """What was to be asked has to wait for its groups: its turn is to be had anew, at no cost."""
+
+
 class PageDoor(Door, Protocol):
     """A response's door. It holds the handler's deadline, and what an extra fetch has to say to the crawl."""
 

@@ -48,7 +48,8 @@ HOUSEKEEPING = frozenset({"start", "robots.txt", "sitemap"})
 class Request(Struct, frozen=True, omit_defaults=True):
     """One thing to ask for. Made by `Response.request`, `Response.follow`, `Spider.request`; never changed.
 
-    ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON.
+    ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON;
+    ``group`` is what it shares limits with beside its host, which makes no other page of it.
     """
 
     url: str
@@ -69,6 +70,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     hops: tuple[str, ...] = ()
     path: str | None = None
     by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
+    group: str | None = None
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url} to={self.handler}>"
@@ -158,7 +160,10 @@ class Page(Struct):
 
 
 class Lease(Struct):
-    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed."""
+    """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed.
+
+    ``groups``: those that the host is known to be in; from when on each may be asked, and its pause (s) as it is known.
+    """
 
     host: int
     origin: str
@@ -168,6 +173,7 @@ class Lease(Struct):
     complete: bool
     robots: "RobotsRecord | None" = None
     circuit: str = ""
+    groups: Mapping[str, tuple[float, float]] = {}
 
 
 class RobotsRecord(Struct, frozen=True):

@@ -33,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "statuses": tuple[Annotated[int, Meta(ge=100, le=599)], ...],
     "anywhere": bool,
     "retry": bool,
+    "group": Annotated[str, Meta(pattern=r"\A[^:\s]{1,100}\Z")],
 }
 _SECRET = {"cookies", "form"}  # of these a message has the names alone
 _FIELDS = {"to": "handler", "json": "body", "form": "body"}
@@ -50,7 +51,8 @@ class Options(TypedDict, total=False):
     plain JSON that the handler finds in ``response.data``. ``priority``: higher goes first among the pages of its host.
     ``key``: what tells the request from others, instead of method, URL and body. ``accept``: further content types to
     take, such as ``"application/pdf"``. ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``:
-    though it is out of scope. ``retry``: though it is neither GET nor HEAD.
+    though it is out of scope. ``retry``: though it is neither GET nor HEAD. ``group``: the name whose limits it
+    shares, beside those of its host (setting ``groups``).
     """
 
     to: Target | None
@@ -68,6 +70,7 @@ class Options(TypedDict, total=False):
     statuses: Collection[int] | None
     anywhere: bool | None
     retry: bool | None
+    group: str | None
 
 
 class Requests(Sequence[Request]):

@@ -54,6 +54,15 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
     sort_query: bool | None = None
 
 
+class GroupSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The limits of a group of hosts, ``[groups."ip:*"]`` in a TOML file; what is left out is not limited."""
+
+    delay: Seconds | None = None
+    concurrency: Count | None = None
+    rate: Rate | None = None
+    burst: Count | None = None
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """All settings of a crawl, checked. Unknown names and values out of bounds are refused with a `ConfigError`."""
 
@@ -72,6 +81,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     ] = []
     concurrency: Annotated[Count, Meta(description="requests in flight in all")] = 128
     hosts: Annotated[dict[str, HostSettings], Meta(description="some of the settings by host pattern, see above")] = {}
+    groups: Annotated[
+        dict[str, GroupSettings],
+        Meta(description="limits over all hosts of an `ip:ADDRESS` or `site:DOMAIN`, or for a request's `group`"),
+    ] = {}
     obey_robots: Annotated[bool, Meta(description="obey robots.txt (RFC 9309) and meta robots")] = True
     obey_rel_nofollow: Annotated[bool, Meta(description="follow no link that is marked rel=nofollow")] = False
     max_crawl_delay: Annotated[Seconds, Meta(description="a host that asks for a longer Crawl-delay is parked")] = 60.0
@@ -220,6 +233,8 @@ def _checked(name: str, value: object, source: str) -> object:
         checked: object = msgspec.convert(_from_text(name, value), field_type, strict=False)
         for text in _windows(name, checked):
             window(text)
+        if name == "groups":
+            _check_groups(cast("dict[str, GroupSettings]", checked))
     except (msgspec.ValidationError, ValueError) as error:
         shown = "…" if name in SECRET else repr(value)
         raise ConfigError(f"setting {name}={shown} in {source}: {error}{_choices(name)}") from None
@@ -231,6 +246,15 @@ def _windows(name: str, value: object) -> list[str]:
         return cast("list[str]", value)
     chosen = cast("dict[str, HostSettings]", value).values() if name == "hosts" else ()
     return [text for one in chosen for text in one.windows or ()]
+
+
+def _check_groups(groups: Mapping[str, GroupSettings]) -> None:
+    for pattern, chosen in groups.items():
+        kind, colon, rest = pattern.partition(":")
+        if not pattern or (colon and (kind not in {"ip", "site"} or not rest)):
+            raise ValueError(f"{pattern!r} is neither ip:ADDRESS nor site:DOMAIN nor what a request may give as group=")
+        if (chosen.delay, chosen.concurrency, chosen.rate) == (None, None, None):
+            raise ValueError(f"{pattern!r} limits nothing: give it a delay, a concurrency or a rate")
 
 
 def _choices(name: str) -> str:
@@ -315,6 +339,7 @@ _TYPES: dict[type, Callable[[str], object]] = {
 }
 _TABLES: dict[str, Callable[[str | Mapping[str, object]], object]] = {
     "hosts": _hosts,
+    "groups": _hosts,
     "credentials": lambda value: by_origin(_by_name(value)),
     "proxies": lambda value: by_pattern(_by_name(value)),
     "revisit": lambda value: policies(value, parse_duration),

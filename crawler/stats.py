@@ -51,7 +51,7 @@ class Stats:
     def _held_back(self) -> tuple[int, int]:
         """Of how many hosts, those that have a page and must wait for their time; and how many have work at all."""
         lanes, now = self._engine.workbench.lanes.values(), self._engine.clock.monotonic()
-        waiting = sum(1 for lane in lanes if lane.ready_at > now and lane.may_send)
+        waiting = sum(1 for lane in lanes if lane.rests_until() > now and lane.may_send)
         return waiting, sum(1 for lane in lanes if lane.pages or lane.in_flight)
 
     @property
@@ -81,7 +81,7 @@ class Stats:
         if len(engine.in_flight) >= engine.settings.concurrency:
             return f"{engine.settings.concurrency} requests in flight (concurrency)"
         now = engine.clock.monotonic()
-        waiting = sum(1 for lane in engine.workbench.lanes.values() if lane.ready_at > now)
+        waiting = sum(1 for lane in engine.workbench.lanes.values() if lane.rests_until() > now)
         if waiting:
             return f"politeness of {waiting} host{'s' if waiting > 1 else ''}"
         unknown = sum(1 for lane in engine.workbench.lanes.values() if lane.robots is None)

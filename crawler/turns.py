@@ -57,13 +57,13 @@ class Turns:
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
         if refusal is not None:
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return self._visitor.skipped(page, lane.token, refusal)
         if kind == "start":
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return await self._start(lane, page)
         if robots is UNREACHABLE and kind != "robots":
-            self._asker.free(lane, was_sent=False)
+            self._asker.free(lane, page.request, was_sent=False)
             return await self._failed(lane, page, unreachable(lane, page.request.url))
         try:
             if kind == "download":
@@ -105,7 +105,7 @@ class Turns:
 
     async def _logged_in(self, lane: HostLane, page: Page) -> Visit:
         """A page goes back, to be asked when the session stands for which it has waited here."""
-        self._asker.free(lane, was_sent=False)
+        self._asker.free(lane, page.request, was_sent=False)
         try:
             await self._logins.wait()
         except NotNow as error:

@@ -14,6 +14,7 @@ from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
 from crawler.frontier import Breadcrumb, Seeds
+from crawler.groups import group_pace
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode
@@ -104,11 +105,13 @@ class Visitor:
             raise HandlerError(str(error)) from error
 
     def check(self, request: Request) -> None:
-        """Raises HandlerError for a request that cannot be asked or handled: a wrong URL, priority or handler."""
+        """Raises HandlerError for a request that cannot be: a wrong URL, priority, group or handler."""
         if canonical(request.url) != request.url:
             raise HandlerError(f"{request.url!r} is not a canonical URL: make requests with response.request(…)")
         if abs(request.priority) > MAX_PRIORITY:
             raise HandlerError(f"priority {request.priority} is beyond {MAX_PRIORITY:,} either way")
+        if request.group and group_pace(self.settings, request.group) is None:
+            raise HandlerError(f"group {request.group!r} has no limits: give it some in the setting groups")
         for name in (request.handler, request.failed):
             if name and name not in self._methods:
                 self._method(name)
@@ -294,7 +297,7 @@ class Visitor:
     def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
         """Links of a page in bulk: one template, many URLs, nearly all of them known."""
         template = requests.template
-        if template.handler not in self._methods or template.failed:
+        if template.handler not in self._methods or template.failed or template.group:
             self.check(replace(template, url="http://any/"))
         depth = page.request.depth + 1
         plain = not template.identity

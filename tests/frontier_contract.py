@@ -356,3 +356,45 @@ class FrontierContract:
         lease = await desk.lease_one()
         assert (await desk.frontier.renew()).freed == 0
         assert (await desk.frontier.commit([desk.visit(lease)])).refused == frozenset()
+
+    # -- groups
+
+    async def test_a_group_goes_with_its_hosts(self, desk: Desk) -> None:
+        """A host joins groups, is leased with them, and leaves from when on each may be asked."""
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        assert lease.groups == {}
+        assert await desk.frontier.join(lease.host, lease.token, {"ip:192.0.2.1": 2.0, "key": 0.5}) == {
+            "ip:192.0.2.1": 0.0, "key": 0.0,
+        }  # fmt: skip
+        ready_at = desk.now() + 7.0
+        await desk.frontier.release([Parting(lease.host, lease.token, 0.0, groups={"key": ready_at, "new": 5.0})])
+        again = await desk.lease_one()
+        assert {name: tuple(facts) for name, facts in again.groups.items()} == {
+            "ip:192.0.2.1": (0.0, 2.0), "key": (ready_at, 0.5), "new": (5.0, 0.0),
+        }  # fmt: skip
+        assert await desk.frontier.join(again.host, again.token, {"key": 0.5}) == {"key": ready_at}
+
+    async def test_only_the_owner_joins(self, desk: Desk) -> None:
+        """A host that is not held, or by another token, joins no group."""
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        assert await desk.frontier.join(lease.host, lease.token + 1, {"key": 0.5}) is None
+        await desk.release(lease)
+        assert await desk.frontier.join(lease.host, lease.token, {"key": 0.5}) is None
+        assert (await desk.lease_one()).groups == {}
+
+    async def test_groups_of_a_run(self, desk: Desk) -> None:
+        """The next run finds out anew which groups a host is in, and waits for them as long as it must."""
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        await desk.frontier.join(lease.host, lease.token, {"key": 0.5})
+        ready_at = desk.now() + 3.0
+        await desk.frontier.commit([desk.visit(lease)])
+        await desk.frontier.release([Parting(lease.host, lease.token, 0.0, groups={"key": ready_at})])
+        await desk.frontier.finish("finished")
+        await desk.frontier.begin(JOB, fresh=False)
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        assert lease.groups == {}
+        assert await desk.frontier.join(lease.host, lease.token, {"key": 0.5}) == {"key": ready_at}

@@ -21,6 +21,9 @@ from crawler.urls import canonical, split
 
 OUTSIDE = "http://elsewhere.test/"
 MOST_HOPS = 3
+LIMITS: list[dict[str, float]] = [
+    {"delay": 0.7}, {"delay": 2.0, "concurrency": 1}, {"concurrency": 2}, {"rate": 2.0, "burst": 3, "concurrency": 1},
+]  # fmt: skip
 STANDSTILLS = (3.0, 20.0, 40.0, 70.0)  # seconds
 CHARGED: list[Served] = [ConnectionReset, ReadTimeout, ConnectTimeout, TruncatedBody, 500, 502, 504]
 DEFERRED: list[Served] = [
@@ -33,13 +36,14 @@ class Reader(Spider):
     """Takes one item or more of each page, fetches what the page says it must, and follows all links."""
 
     async def parse(self, response: Response) -> AsyncIterator[object]:
+        group = response.css("u::text").get()
         for url in response.css("i::text").getall():
-            yield {"url": response.url, "fetched": (await response.fetch(url)).status}
+            yield {"url": response.url, "fetched": (await response.fetch(url, group=group)).status}
         for number in response.css("li::text").getall():
             yield {"url": response.url, "n": int(number)}
         if response.css("b").get() is not None:
             raise ValueError("as planned")
-        yield response.follow("a")
+        yield response.follow("a", group=group)
 
 
 @dataclass
@@ -86,6 +90,7 @@ def planned(seed: int) -> Plan:
     _put_rings(plan, chance)
     _render(plan)
     _put_misfortunes(plan, chance)
+    _put_groups(plan, random.Random(f"groups {seed}"))
     return plan
 
 
@@ -198,6 +203,21 @@ def _put_limits(plan: Plan, chance: random.Random) -> None:
     if chance.random() < 0.1:
         early, late = "01:00-01:47 UTC", "01:48-01:00 UTC"
         plan.settings["windows"] = chance.choice(([early, late], [late]))
+
+
+def _put_groups(plan: Plan, chance: random.Random) -> None:
+    """Hosts that share an address, and pages whose links share a key."""
+    groups: dict[str, object] = {}
+    if chance.random() < 0.25:
+        groups["ip:*"] = chance.choice(LIMITS)
+        names = [origin.partition("://")[2] for origin in plan.origins]
+        plan.settings["resolve"] = {name: chance.choice(("192.0.2.1", "192.0.2.2")) for name in names}
+    if chance.random() < 0.25:
+        groups |= {"key-1": chance.choice(LIMITS), "key-2": chance.choice(LIMITS)}
+        for url in plan.links:
+            plan.pages[url] = f"{plan.pages[url]}<u>{chance.choice(('key-1', 'key-2'))}</u>"
+    if groups:
+        plan.settings["groups"] = groups
 
 
 def _fortune(chance: random.Random) -> Fortune:

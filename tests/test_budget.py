@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from crawler.budget import Budget, LimitReached, Limits
 from crawler.frontier import Part, Want
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import Item, Page, Request, State, Visit
+from crawler.models import Clock, Item, Page, Request, State, Visit
 from tests.frontier_contract import JOB, Desk, Now
 
 
@@ -104,7 +104,7 @@ async def desks(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
     now, limits, part = Now(), request.param, None
     desks = []
     for _ in range(2):
-        frontier = SqliteFrontier(tmp_path / "job.db", clock=now)
+        frontier = SqliteFrontier(tmp_path / "job.db", clock=Clock(now, now))
         run = await frontier.begin(JOB, fresh=False, limits=limits, part=part)
         part = Part(run.number, run.invocation)
         desks.append(Desk(frontier, run, now))
@@ -183,7 +183,7 @@ async def test_no_page_short_and_none_too_many(most: int, turns: list[tuple[int,
         engines: list[SqliteFrontier] = []
         held, stored, part = [0, 0, 0], 0, None
         for _ in range(3):
-            engines.append(SqliteFrontier(Path(folder) / "job.db", clock=Now()))
+            engines.append(SqliteFrontier(Path(folder) / "job.db", clock=Clock(Now(), Now())))
             run = await engines[-1].begin(JOB, fresh=False, limits=Limits(max_pages=most), part=part)
             part = Part(run.number, run.invocation)
         for engine, wanted, dies in turns:

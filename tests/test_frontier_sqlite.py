@@ -11,18 +11,20 @@ import apsw
 import pytest
 
 from crawler.errors import JournalVersionError, StorageFull
-from crawler.frontier import Frontier, JobFacts, Want, queries
+from crawler.frontier import Frontier, JobFacts, Parting, Want, queries
 from crawler.frontier.schema import opened, readable
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import Link
+from crawler.models import Clock, Link
 from tests.frontier_contract import JOB, Desk, FrontierContract, Now
+
+ABC = ["http://a.test", "http://b.test", "http://c.test"]
 
 
 class TestSqliteFrontier(FrontierContract):
     """In memory."""
 
     async def open(self, now: Now) -> Frontier:
-        return SqliteFrontier(":memory:", clock=now)
+        return SqliteFrontier(":memory:", clock=Clock(now, now))
 
 
 class TestSqliteFile(FrontierContract):
@@ -33,11 +35,11 @@ class TestSqliteFile(FrontierContract):
         self.folder = tmp_path
 
     async def open(self, now: Now) -> Frontier:
-        return SqliteFrontier(self.folder / "job.db", clock=now)
+        return SqliteFrontier(self.folder / "job.db", clock=Clock(now, now))
 
     async def test_a_second_engine(self, desk: Desk) -> None:
         """Two engines share a journal; what one holds the other leaves, and takes when it is given back."""
-        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
         await other.begin(JOB, fresh=False)
         await desk.add("http://a.test/")
         lease = await desk.lease_one()
@@ -49,9 +51,59 @@ class TestSqliteFile(FrontierContract):
         await other.close()
         assert len(await desk.lease()) == 1
 
+    async def test_a_group_is_one_engines(self, desk: Desk) -> None:
+        """A group that one engine holds no other joins, nor gets any of its hosts, until the last of them is free."""
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
+        await other.begin(JOB, fresh=False)
+        await desk.add("http://a.test/", "http://b.test/", "http://c.test/")
+        first, second, third = (await desk.frontier.lease(Want(0, 9, 10.0, origins=ABC))).leases
+        await desk.frontier.release([Parting(third.host, third.token, 0.0)])
+        for lease in (first, second):
+            assert await desk.frontier.join(lease.host, lease.token, {"key": 1.0}) is not None
+        named = Want(0, 10, 10.0, origins=ABC)
+        (strange,) = (await other.lease(named)).leases
+        assert await other.join(strange.host, strange.token, {"key": 1.0}) is None
+        await other.release([Parting(strange.host, strange.token, 0.0, groups={"key": 0.0})])
+        assert (await other.lease(named)).leases == []
+        assert (await other.lease(Want(10, 10, 10.0))).leases == []
+        assert (await other.counts()).next_due_at is None
+        await desk.release(first)
+        assert (await other.lease(named)).leases == []
+        await desk.release(second)
+        assert len((await other.lease(named)).leases) == 3
+        assert await other.violations() == []
+        await other.close()
+
+    async def test_hosts_of_ones_own_groups_come_first(self, desk: Desk) -> None:
+        """Hosts that nobody else can ask are not left for others, though an engine has its share already."""
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
+        await other.begin(JOB, fresh=False)
+        await desk.add("http://a.test/", "http://b.test/", "http://c.test/")
+        leases = (await desk.frontier.lease(Want(0, 9, 10.0, origins=ABC))).leases
+        for lease in leases:
+            await desk.frontier.join(lease.host, lease.token, {"key": 1.0})
+        for lease in leases[1:]:
+            await desk.release(lease)
+        assert len(await desk.lease()) == 2
+        await other.close()
+
+    async def test_who_takes_a_group_over_waits(self, desk: Desk) -> None:
+        """What a dead engine held of groups is free after their pause, whichever of their hosts is asked then."""
+        await desk.add("http://a.test/")
+        lease = await desk.lease_one()
+        await desk.frontier.join(lease.host, lease.token, {"key": 9.0})
+        assert isinstance(desk.frontier, SqliteFrontier)
+        desk.frontier._lock.close()
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
+        await other.begin(JOB, fresh=False)
+        desk.now.time += 1.0
+        (again,) = (await other.lease(Want(10, 10, 10.0))).leases
+        assert list(again.groups["key"]) == [desk.now() - 1.0 + 9.0, 9.0]
+        await other.close()
+
     async def test_seeds_of_others(self, desk: Desk) -> None:
         """An engine learns of seeds that another has added, once; of its own it knows."""
-        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
         await other.begin(JOB, fresh=False)
         await desk.frontier.add([desk.link("http://a.test/", seed=True)])
         want = Want(0, 1, 10.0)
@@ -64,7 +116,7 @@ class TestSqliteFile(FrontierContract):
 
     async def test_fresh_needs_the_job_for_itself(self, desk: Desk) -> None:
         """A job that runs is not started over."""
-        other = SqliteFrontier(self.folder / "job.db", clock=desk.now)
+        other = SqliteFrontier(self.folder / "job.db", clock=Clock(desk.now, desk.now))
         with pytest.raises(Exception, match="running"):
             await other.begin(JOB, fresh=True)
         await other.close()
@@ -215,3 +267,14 @@ async def test_new_pages_are_found_by_their_numbers(tmp_path: Path) -> None:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries.BEST_NEW}", (0,))]
     assert "SEARCH pages USING INTEGER PRIMARY KEY (rowid>?)" in plan
     assert not any(step.startswith("SCAN pages") for step in plan)
+
+
+async def test_only_hosts_that_are_asked_for_are_looked_at(tmp_path: Path) -> None:
+    """More pages for some hosts cost the same however many hosts the engine holds."""
+    frontier = SqliteFrontier(tmp_path / "job.db")
+    await frontier.close()
+    bindings = {"asked": "[]", "limit": 1, "engine": 1, "now": 0.0}
+    with readable(tmp_path / "job.db") as db:
+        plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries.LEASED}", bindings)]
+    assert plan[:2] == ["SCAN a VIRTUAL TABLE INDEX 1:", "SEARCH h USING INTEGER PRIMARY KEY (rowid=?)"]
+    assert "SEARCH pages USING INDEX pages_pending (host=?)" in plan

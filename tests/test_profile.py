@@ -164,6 +164,14 @@ async def test_tls_and_decoding_are_told_apart(measured: Stages) -> None:
     assert 0 < seconds["decode"] < seconds["body"]
 
 
+async def test_a_name_that_is_looked_up_in_advance(measured: Stages) -> None:
+    """What it takes to learn a host's addresses is taken from no connection, which is made without it later."""
+    async with fetcher() as opened:
+        assert await opened.addresses("http://localhost/")
+    assert measured.times["DNS"] == 1
+    assert measured.seconds["connect"] >= measured.seconds["DNS"] > 0
+
+
 class Slow(Spider):
     """Computes for a while at each page."""
 

@@ -19,7 +19,7 @@ from crawler.frontier import JobFacts, Parting, Want
 from crawler.frontier.checks import findings
 from crawler.frontier.schema import readable
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import Link, State, Visit
+from crawler.models import Clock, Link, State, Visit
 from crawler.progress import Summary
 from crawler.recrawl import schedule
 from crawler.revisit import Revisit
@@ -371,7 +371,7 @@ async def test_posts(site: Site, tmp_path: Path) -> None:
 async def test_a_clock_that_is_set(tmp_path: Path) -> None:
     """When the system's clock is set, the times of the next visits go along with it."""
     times = [1000.0, 0.0]  # the calendar's, and since the start of the machine
-    frontier = SqliteFrontier(tmp_path / "job.db", clock=lambda: times[0], monotonic=lambda: times[1])
+    frontier = SqliteFrontier(tmp_path / "job.db", clock=Clock(lambda: times[1], lambda: times[0]))
     await frontier.begin(JobFacts("spider"), fresh=False, revisit={"*": Revisit(50, 50)})
     await frontier.add([Link("http://a.test", 1, "/", 0, 0)])
     (lease,) = (await frontier.lease(Want(1, 1, 10.0))).leases

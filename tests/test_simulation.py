@@ -15,8 +15,9 @@ import crawler.simulation
 from crawler import Spider, feeder, politeness
 from crawler.asking import Asker
 from crawler.errors import ConfigError, ConnectionReset, ReadTimeout
-from crawler.frontier import Committed, queries
+from crawler.frontier import Committed, membership, queries
 from crawler.frontier.sqlite import SqliteFrontier
+from crawler.groups import Group
 from crawler.models import Link, Visit
 from crawler.simulation import Answer, Fortune, Moment, Overload, Served, Simulated, Stalled
 from crawler.simulation.journal import SharedLock
@@ -368,6 +369,52 @@ def test_rates_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("crawler.workbench.owed_until", lambda *_: 0.0)
     with pytest.raises(AssertionError, match="requests within"):
         simulate(Titles(), WIDE, settings={"rate": 0.5, "burst": 2, "delay": 0})
+
+
+KEYED = WIDE | {f"http://h{n}.test/": WIDE["http://shop.test/"] for n in range(3)}
+SHARED = {"delay": 0.2, "resolve": {"*.test": "192.0.2.1"}, "groups": {"ip:192.0.2.1": {"delay": 2.0}}}
+
+
+class Shared(Titles):
+    seeds = [f"http://h{n}.test/" for n in range(3)]
+    scope = crawler.Scope(hosts=("*.test",))
+
+
+def shared(seeds: range) -> None:
+    """Crawls of hosts that share an address, by two engines of which one dies twice."""
+    for seed in seeds:
+        simulate(Shared(), KEYED, seed=seed, settings=SHARED, engines=2, kills=2)
+
+
+def test_hosts_that_share_an_address() -> None:
+    """The limits of an address hold whoever of two engines asks its hosts, and whenever one dies."""
+    shared(range(10))
+
+
+async def _at_once(_feeder: feeder.Feeder, lane: feeder.HostLane, *_: object) -> bool:
+    lane.is_bound = True
+    return True
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "instead", "told"),
+    [
+        (feeder.Feeder, "join", _at_once, "ip:192.0.2.1: http"),
+        (Group, "sent", lambda group, _now: setattr(group, "is_sending", False), "s after http"),
+        (
+            queries,
+            "BURY_GROUPS",
+            "UPDATE groups SET owner = NULL FROM jsonb_each(?) WHERE owner = value->>0",
+            "s after",
+        ),
+        (membership, "_ARE_ANOTHERS", "SELECT 1 FROM groups WHERE ? = ?", "was asked by"),
+    ],
+)
+def test_groups_ignored(where: object, name: str, instead: object, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine or a journal that does not keep to the groups is found out."""
+    monkeypatch.setattr(where, name, instead)
+    with pytest.raises((AssertionError, ExceptionGroup), match=told):
+        shared(range(40))
 
 
 def test_hours_ignored(monkeypatch: pytest.MonkeyPatch) -> None:

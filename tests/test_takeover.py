@@ -15,7 +15,7 @@ from crawler.frontier.liveness import SLOTS, EngineLock, wipe
 from crawler.frontier.liveness import marks as marks_in
 from crawler.frontier.schema import opened
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import DEATH, SUSPECT_DEATHS, Item, State
+from crawler.models import DEATH, SUSPECT_DEATHS, Clock, Item, State
 from crawler.sinks import sink_for
 from crawler.testing import Site
 from tests.frontier_contract import JOB, Desk, Now
@@ -33,7 +33,7 @@ class Machine:
 
     async def engine(self, supervisor: int | None = None) -> Desk:
         file = self.folder / "job.db"
-        frontier = SqliteFrontier(file, clock=self.now, monotonic=self.boot, supervisor=supervisor)
+        frontier = SqliteFrontier(file, clock=Clock(self.boot, self.now), supervisor=supervisor)
         self.desks.append(Desk(frontier, await frontier.begin(JOB, fresh=False), self.now))
         return self.desks[-1]
 

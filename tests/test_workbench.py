@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import pytest
 
+from crawler.lane import Lane
 from crawler.models import Kind, Page, Request
 from crawler.politeness import Pace, batch_at
 from crawler.robots import ALLOW_ALL
-from crawler.workbench import Lane, Workbench
+from crawler.workbench import Workbench
 
 Bench = Workbench[str]
 
@@ -169,13 +170,13 @@ def test_urgent_goes_first() -> None:
     lane = lane_of(bench, 1, 2, 1.0)
     bench.hurry(lane, "fetch")
     assert bench.next_at == 0.0
-    assert bench.take_ticket(0.0) == (lane, "fetch")
+    assert bench.take_ticket(0.0) == (lane, "fetch", None)
     bench.sent(lane, 0.0)
     bench.done(lane, was_sent=True)
     assert bench.take(0.5) is None
     bench.hurry(lane, "next")
     assert bench.take_ticket(0.5) is None
-    assert bench.take_ticket(1.0) == (lane, "next")
+    assert bench.take_ticket(1.0) == (lane, "next", None)
 
 
 def test_one_connects_at_a_time() -> None:

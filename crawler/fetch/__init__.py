@@ -17,6 +17,7 @@ from typing import Any, Self, TypeAlias
 
 import aiohttp
 from aiohttp.connector import Connection
+from aiohttp.helpers import is_ip_address
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 from yarl import URL
@@ -43,7 +44,7 @@ from crawler.models import Request
 from crawler.proxies import Proxy
 from crawler.settings import MIB, Settings
 from crawler.stages import Stages
-from crawler.urls import port_of
+from crawler.urls import hostname, port_of
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
 AT_ONCE = 256 << 10  # bytes that are unpacked without a pause: some milliseconds
@@ -147,6 +148,19 @@ class Fetcher:
         self._deadlines.close()
         await self._session.close()
         await self._resolver.close()
+
+    async def addresses(self, url: str) -> tuple[str, ...]:
+        """The IP addresses by which a URL's host is reached; none by way of a proxy. Raises `DnsError`."""
+        host = hostname(url)
+        if self._routes.has_proxy(url):
+            return ()
+        if is_ip_address(host):
+            return (host,)
+        began_at = time.perf_counter()
+        found = await self._resolver.resolve(host, family=self._routes.family)
+        if self._stages is not None:  # else the connection would have waited for its name
+            self._stages.seconds["connect"] += time.perf_counter() - began_at
+        return tuple(dict.fromkeys(one["host"] for one in found))
 
     async def fetch(
         self,

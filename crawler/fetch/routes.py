@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
@@ -31,13 +31,17 @@ class Routes:
         for certificate in ([""] if settings.ca_file else []) + list(settings.client_certificates.values()):
             self._context(certificate, is_verified=True)  # now, so that what is wrong about it is known before all else
 
+    def has_proxy(self, url: str) -> bool:
+        """Whether a URL's host is asked by way of proxies."""
+        return bool(self._proxies(url))
+
+    def _proxies(self, url: str) -> Sequence[Proxy]:
+        host = hostname(url)
+        return next((listed for pattern, listed in self._settings.proxies.items() if fnmatchcase(host, pattern)), ())
+
     def proxy(self, url: str, tried: Collection[Proxy]) -> Proxy | None:
         """The proxy for a request, or None for none. Raises `ProxyError` with the wait when all of them rest."""
-        patterns = self._settings.proxies
-        if not patterns:
-            return None
-        host = hostname(url)
-        proxies = next((listed for pattern, listed in patterns.items() if fnmatchcase(host, pattern)), None)
+        proxies = self._proxies(url) if self._settings.proxies else ()
         if not proxies:
             return None
         chosen = next_proxy(proxies, self._health, self._turn, tried, self._now())

@@ -5,7 +5,8 @@ Whatever stores it, these invariants hold after each transaction; `Frontier.viol
 1. A page is pending or finished. Nothing is in flight on disk, so nothing needs repair; a run is finished exactly when
    it has no pending page.
 2. A host has one `ready_at`, before which nobody asks it, and at most one owner, known by the host's latest `token`.
-   Only the owner may ask the host, or end one of its pages.
+   Only the owner may ask the host, or end one of its pages. So it is with a group of hosts, whose owner is that of
+   all its hosts that have one.
 3. All that one request led to (its `Visit`) is committed as one, or refused as one.
 4. Items are numbered in commit order and never change, but for one that is quarantined; a sink follows them with its
    own cursor.
@@ -175,7 +176,10 @@ class Breadcrumb(Protocol):
 
 
 class Parting(Struct, frozen=True):
-    """A host on its way back to the frontier. ``ready_at`` and ``due_at`` are epoch seconds and only raise what is."""
+    """A host on its way back to the frontier. ``ready_at`` and ``due_at`` are epoch seconds and only raise what is.
+
+    ``groups``: from when on each of its groups may be asked.
+    """
 
     host: int
     token: int
@@ -183,6 +187,7 @@ class Parting(Struct, frozen=True):
     not_before: float = 0.0
     circuit: str = ""
     events: Sequence[Event] = ()
+    groups: Mapping[str, float] = {}
 
 
 class Frontier(Protocol):
@@ -210,6 +215,12 @@ class Frontier(Protocol):
 
     async def lease(self, want: Want) -> Leased:
         """Take further hosts that may be asked soon, and the best pages of those held; nothing once the run is over."""
+
+    async def join(self, host: int, token: int, groups: Mapping[str, float]) -> Mapping[str, float] | None:
+        """Put a held host into groups, each with its pause (s); from when on each may be asked (epoch seconds).
+
+        None, and nothing is changed, when one of them is another engine's, or the host is not this one's any more.
+        """
 
     async def commit(self, visits: Sequence[Visit]) -> Committed:
         """Store each visit whole, in one transaction; those with a stale token are left out whole."""

@@ -21,6 +21,7 @@ FINISHED_EARLY = "a finished run with a pending page"
 OLDER_UNFINISHED = "an older run that is not finished"
 TALLIES = "a run whose tallies do not add up"
 UNKNOWN_OWNER = "a host whose owner is unknown"
+GROUP_ASTRAY = "a group that is not its hosts' owner's"
 NO_DUE_TIME = "a free host with a pending page and no due time"
 VAIN_DUE_TIME = "a free host with a due time and no pending page"
 ITEM_COUNT = "a run whose count of items is wrong"
@@ -29,7 +30,8 @@ SINK_ASTRAY = "a sink whose place is not where its items end"
 LAYOUT = "the layout of the tables"
 VISIT_UNKNOWN = "a page of whose next visit its host does not know"
 RECORD_PAGES = "an item that stands on other pages than it should"
-SINCE_2 = frozenset({ITEM_COUNT, VISIT_UNKNOWN, RECORD_PAGES})  # version 1 counted the bytes of quarantined items too
+# version 1 has neither groups nor further visits, and counted the bytes of quarantined items too
+SINCE_2 = frozenset({ITEM_COUNT, VISIT_UNKNOWN, RECORD_PAGES, GROUP_ASTRAY})
 
 TALLIED = """
 SELECT run, state, substr(reason, 1, instr(reason || ': ', ': ') - 1), count(*) FROM pages
@@ -59,6 +61,12 @@ QUESTIONS = {
         WHERE run = (SELECT max(number) FROM runs)""",  # noqa: S608  # constants
     UNKNOWN_OWNER: """
         SELECT origin FROM hosts WHERE owner IS NOT NULL AND owner NOT IN (SELECT id FROM engines)""",
+    GROUP_ASTRAY: """
+        SELECT name FROM groups JOIN members ON group_id = groups.id JOIN hosts ON hosts.id = host
+        WHERE hosts.owner IS NOT NULL AND groups.owner IS NOT hosts.owner
+        UNION SELECT name FROM groups WHERE owner IS NOT NULL AND NOT EXISTS (
+          SELECT 1 FROM members JOIN hosts ON hosts.id = host
+          WHERE group_id = groups.id AND hosts.owner = groups.owner)""",
     NO_DUE_TIME: """
         SELECT origin FROM hosts WHERE owner IS NULL AND due_at IS NULL
         AND EXISTS (SELECT 1 FROM pages WHERE pages.host = hosts.id AND state = 0)""",

@@ -2,8 +2,7 @@
 
 import logging
 import os
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import msgspec
@@ -84,6 +83,7 @@ class Engines:
         if marks:
             self._charge(marks, death)
         freed = self._journal.rows(queries.BURY, [(engine, self._clock.epoch(), self._delay)])
+        self._journal.rows(queries.BURY_GROUPS, [(engine, self._clock.epoch())])
         self._journal.execute(queries.GIVE_BACK_RESERVED, (engine,))
         self._journal.execute("DELETE FROM engines WHERE id = ?", (engine,))
         return freed
@@ -158,10 +158,3 @@ class Engines:
             return 1 << 30, 0, 0
         free = cast("int", self._journal.value(queries.WAITING_HOSTS, (self._clock.epoch() + horizon,)))
         return -(-(sum(held.values()) + free) // len(held)), held.get(self.id, 0), free
-
-
-def clock_of(epoch: Callable[[], float], monotonic: Callable[[], float] | None) -> Clock:
-    """The clocks of a journal; one that is given alone serves as both, so that a test can move it."""
-    if monotonic is not None:
-        return Clock(monotonic, epoch)
-    return Clock() if epoch is time.time else Clock(epoch, epoch)

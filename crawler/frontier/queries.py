@@ -2,6 +2,7 @@
 
 import apsw
 
+from crawler.frontier.membership import IS_ANOTHERS, IS_SOMEBODYS, OF_ONE_LEASE
 from crawler.models import HOUSEKEEPING, Counts, Cut, Spent, State
 
 SEED_HOSTS = "SELECT json_group_array(json_array(origin, seed, is_written)) FROM hosts WHERE seed IS NOT NULL"
@@ -75,18 +76,20 @@ ONE_MORE_SEED = "INSERT INTO job VALUES ('seeds', 1) ON CONFLICT DO UPDATE SET v
 SEEDS_VERSION = "SELECT value FROM job WHERE key = 'seeds'"
 SEED_FOLDER = "UPDATE hosts SET seed = seed || ?2 WHERE id = ?1 AND NOT instr(seed, ?2)"
 
-FREE_HOSTS = """
+FREE_HOSTS = f"""
 SELECT json_group_array(json_array(id, delay)) FROM (
   SELECT id, delay FROM hosts
-  WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?1 + ?2 AND due_at <= ?1
-  ORDER BY max(ready_at, due_at) LIMIT ?3)"""
-NAMED_HOSTS = """
+  WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?2 + ?3 AND due_at <= ?2
+  AND NOT {IS_ANOTHERS} ORDER BY max(ready_at, due_at) LIMIT ?4)"""  # noqa: S608  # constants
+NAMED_HOSTS = f"""
 SELECT json_group_array(json_array(id, delay)) FROM hosts
-WHERE origin IN (SELECT value FROM jsonb_each(?)) AND owner IS NULL AND ready_at <= ?"""
+WHERE origin IN (SELECT value FROM jsonb_each(?2)) AND owner IS NULL AND ready_at <= ?3
+AND NOT {IS_ANOTHERS}"""  # noqa: S608  # constants
 TAKE = """
 UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
 WHERE hosts.id = e.value->>0 AND e.value->>1 IN (SELECT id FROM engines)"""  # one that was buried may not know it yet
-LEASED = """
+# CROSS JOIN: SQLite would go through all hosts of the engine, and through those asked for at each of them
+LEASED = f"""
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
     SELECT json_group_array(json_array(seq, path, rank, attempts, deferrals, parent, request, deaths, json(history)))
     FROM (
@@ -95,8 +98,9 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
           THEN json_array(hex(content), etag, modified, interval, entries) END AS history FROM pages
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
-    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit))
-FROM jsonb_each(:asked) AS a JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""
+    THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit,
+  CASE WHEN a.value->>1 THEN json({OF_ONE_LEASE}) ELSE json('{{}}') END))
+FROM jsonb_each(:asked) AS a CROSS JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""  # noqa: S608  # constants
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts
 WHERE id IN (SELECT value FROM jsonb_each(?)) AND owner = ?"""
@@ -149,6 +153,9 @@ BURY = f"""
 UPDATE hosts AS h SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coalesce(delay, e.value->>2)),
   due_at = {_NEXT_DUE}
 FROM jsonb_each(?) AS e WHERE h.owner = e.value->>0"""  # noqa: S608  # constants
+BURY_GROUPS = """
+UPDATE groups SET owner = NULL, ready_at = max(ready_at, e.value->>1 + coalesce(delay, 0))
+FROM jsonb_each(?) AS e WHERE owner = e.value->>0"""
 
 ENROL = "INSERT INTO engines(pid, boot, alive_until, invocation, supervisor) VALUES (?, ?, ?, ?, ?)"
 RENEW = "UPDATE engines SET alive_until = ? WHERE id = ?"
@@ -164,6 +171,7 @@ WHERE seq IN (SELECT value FROM jsonb_each(?1)) AND state = 0 AND deaths >= ?4 R
 MOVE_TIMES = (
     "UPDATE hosts SET ready_at = ready_at + ?1 WHERE ready_at > 0",
     "UPDATE hosts SET due_at = due_at + ?1 WHERE due_at > 0",
+    "UPDATE groups SET ready_at = ready_at + ?1 WHERE ready_at > 0",
     "UPDATE hosts SET robots_fetched_at = robots_fetched_at + ?1, robots_expires_at = robots_expires_at + ?1",
     "UPDATE pages SET due_at = due_at + ?1 WHERE state = 0 AND due_at > 0",
     "UPDATE pages SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0 AND state <> 0",
@@ -183,9 +191,10 @@ RETURNING items_left"""
 HELD_HOSTS = (
     "SELECT json_group_array(json_array(id, (SELECT count(*) FROM hosts WHERE owner = engines.id))) FROM engines"
 )
-WAITING_HOSTS = """
+WAITING_HOSTS = f"""
 SELECT count(*) FROM (
-  SELECT 1 FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ? LIMIT 1000)"""
+  SELECT 1 FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL AND max(ready_at, due_at) <= ?
+  AND NOT {IS_SOMEBODYS} LIMIT 1000)"""  # noqa: S608  # constants
 
 LOOK_AGAIN = f"""
 UPDATE hosts AS h SET due_at = {_NEXT_DUE.replace("e.value->>1", "?1")}
@@ -211,7 +220,8 @@ _TALLIES = "SELECT state, reason, pages FROM tallies WHERE run = ? AND pages <> 
 _CUTS = "SELECT reason, sum(links), min(example) FROM cuts WHERE run = ? GROUP BY reason"
 _NEXT = """
 SELECT (SELECT count(*) FROM hosts WHERE due_at IS NOT NULL),
-  (SELECT min(max(ready_at, due_at)) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL),
+  (SELECT max(ready_at, due_at) FROM hosts WHERE owner IS NULL AND due_at IS NOT NULL {}
+   ORDER BY max(ready_at, due_at) LIMIT 1),
   (SELECT count(*) FROM hosts WHERE owner IS NOT NULL)"""
 _NEXT_VISIT = "SELECT min(revisit_at) FROM hosts WHERE revisit_at IS NOT NULL"
 
@@ -231,7 +241,8 @@ def counts(db: apsw.Connection, run: int, invocation: int = 0) -> Counts:
         reasons[name] = reasons.get(name, 0) + pages
     found = () if is_old else db.execute(_CUTS, (run,))
     cuts = {reason: Cut(links, example) for reason, links, example in found}
-    hosts, next_due_at, held = db.execute(_NEXT).fetchone() or (0, None, 0)
+    takeable = "" if is_old else f"AND NOT {IS_SOMEBODYS}"
+    hosts, next_due_at, held = db.execute(_NEXT.format(takeable)).fetchone() or (0, None, 0)
     revisit_at = None if is_old else db.execute(_NEXT_VISIT).get
     return Counts(
         pending=row[0], done=ended[State.DONE], gone=ended[State.GONE], skipped=ended[State.SKIPPED],

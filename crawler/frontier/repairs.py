@@ -60,6 +60,8 @@ MENDS = (
         AND (run, state, reason, pages) NOT IN (SELECT * FROM ({tallied}))"""),
     Mend((checks.TALLIES,), "tallies are counted anew", """
         INSERT OR REPLACE INTO tallies {tallied} EXCEPT SELECT * FROM tallies"""),
+    Mend((checks.GROUP_ASTRAY,), "groups are their hosts' owner's", """
+        UPDATE groups SET owner = NULL WHERE owner IS NOT NULL"""),
     Mend((checks.NO_DUE_TIME, checks.VAIN_DUE_TIME), "hosts are due when the first of their pages is", """
         UPDATE hosts SET due_at = {due} WHERE owner IS NULL AND (due_at IS NULL) <> ({due} IS NULL)"""),
     Mend((checks.VISIT_UNKNOWN,), "hosts know again when their pages are visited next", """
@@ -150,6 +152,7 @@ def _cleared(db: apsw.Connection, journal: Path) -> Iterator[str]:
     db.execute("DELETE FROM engines WHERE id IN (SELECT value ->> 0 FROM jsonb_each(?))", (rows,)).fetchall()
     if gone:
         yield f"engines that are gone are forgotten ({len(gone)})"
+    db.execute(queries.BURY_GROUPS, (rows,)).fetchall()
     for engine in gone:
         EngineLock.of(journal).remove(engine)
 

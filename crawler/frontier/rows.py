@@ -9,7 +9,7 @@ from crawler.revisit import History
 HistoryRow: TypeAlias = tuple[str, str | None, str | None, float | None, int]
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int, HistoryRow | None]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
-LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str]
+LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str, dict[str, tuple[float, float]]]
 
 
 def of_link(link: Link, host: int, run: int) -> list[object]:

@@ -43,6 +43,13 @@ CREATE TABLE hosts(
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
 CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;
+CREATE TABLE groups(
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, owner INTEGER,
+  delay REAL) STRICT;
+CREATE INDEX groups_owned ON groups(owner) WHERE owner IS NOT NULL;
+CREATE TABLE members(
+  host INTEGER NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY(host, group_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX members_of_group ON members(group_id);
 CREATE TABLE pages(
   seq INTEGER PRIMARY KEY, host INTEGER NOT NULL, fingerprint INTEGER NOT NULL, path TEXT NOT NULL,
   run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
@@ -86,8 +93,8 @@ CREATE VIEW urls AS
 """
 
 OF_A_JOB = (
-    "job", "runs", "invocations", "tallies", "hosts", "pages", "items", "records", "sightings", "sinks", "sessions",
-    "files", "events", "cuts",
+    "job", "runs", "invocations", "tallies", "hosts", "groups", "members", "pages", "items", "records", "sightings",
+    "sinks", "sessions", "files", "events", "cuts",
 )  # fmt: skip
 
 MIGRATIONS = {  # from a version to the one that follows
@@ -100,6 +107,13 @@ CREATE TABLE invocations(
   id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
   pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
 ALTER TABLE hosts ADD COLUMN circuit TEXT NOT NULL DEFAULT '';
+CREATE TABLE groups(
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, owner INTEGER,
+  delay REAL) STRICT;
+CREATE INDEX groups_owned ON groups(owner) WHERE owner IS NOT NULL;
+CREATE TABLE members(
+  host INTEGER NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY(host, group_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX members_of_group ON members(group_id);
 ALTER TABLE hosts ADD COLUMN is_written INTEGER NOT NULL DEFAULT 0;
 UPDATE hosts SET is_written = 1 WHERE seed = '';
 CREATE TABLE sessions(

@@ -6,9 +6,8 @@ to get it back while a handler computes: measured, 600 ms instead of 18 ms for a
 """
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from hashlib import blake2b
 from pathlib import Path
@@ -33,17 +32,18 @@ from crawler.frontier import (
     Want,
     checks,
     circles,
+    membership,
     queries,
     rows,
 )
-from crawler.frontier.engines import Engines, clock_of
+from crawler.frontier.engines import Engines
 from crawler.frontier.jobs import job_key
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.recrawl import Recrawl
 from crawler.frontier.schema import OF_A_JOB
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
-from crawler.models import Counts, Item, Json, Lease, Link, State, StoredItem, Visit
+from crawler.models import Clock, Counts, Item, Json, Lease, Link, State, StoredItem, Visit
 from crawler.politeness import batch_at
 from crawler.revisit import Revisit
 
@@ -56,9 +56,8 @@ class SqliteFrontier:
     """A `Frontier` on one SQLite file, shared by the engines of one machine; ``:memory:`` for one engine alone.
 
     `default_delay` (s) is what a dead engine's hosts wait when it had not said otherwise. `keep_runs`: of how many runs
-    the items stay. `clock` tells epoch seconds, `monotonic` those since the machine was started. `writer` runs the
-    transactions, one at a time; by default a thread of its own. A store that is full or locked is waited for,
-    `patience` (s) at most, before it is a StoreError; what was to be stored stays in memory.
+    the items stay. `writer` runs the transactions, one at a time; by default a thread of its own. A store that is full
+    or locked is waited for, `patience` (s) at most, before it is a StoreError; what was to be stored stays in memory.
     `path` may be an open connection, which stays its owner's; engines that share one know by `lock` who lives.
     `supervisor` is the process that replaces this one should it die.
     """
@@ -71,20 +70,20 @@ class SqliteFrontier:
         keep_runs: int = 2,
         power_safe: bool = False,
         patience: float = 600.0,
-        clock: Callable[[], float] = time.time,
-        monotonic: Callable[[], float] | None = None,
+        clock: Clock | None = None,
         writer: Executor | None = None,
         lock: EngineLock | None = None,
         supervisor: int | None = None,
     ) -> None:
-        self._clock = clock
+        clock = clock or Clock()
+        self._clock = clock.epoch
         self._keep_runs = keep_runs
         self._patience = patience
         self._hosts: dict[str, int] = {}
         self._journal = Writer(path, power_safe=power_safe, executor=writer)
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
-        self._engines = Engines(self._journal, self._lock, clock_of(clock, monotonic), default_delay, supervisor)
+        self._engines = Engines(self._journal, self._lock, clock, default_delay, supervisor)
         self.sessions = Sessions(self._journal, self._engines)
         self._recrawl = Recrawl(self._journal)
         self._journal.transaction(self._engines.enrol)
@@ -109,6 +108,9 @@ class SqliteFrontier:
 
     async def lease(self, want: Want) -> Leased:
         return await self._journal.do(self._lease, want)
+
+    async def join(self, host: int, token: int, groups: Mapping[str, float]) -> Mapping[str, float] | None:
+        return await self._journal.do(membership.join, self._journal, self._engines.id, host, token, groups)
 
     async def commit(self, visits: Sequence[Visit]) -> Committed:
         return await self._journal.do(self._commit, visits)
@@ -172,6 +174,7 @@ class SqliteFrontier:
         if not resumed:
             self._journal.execute("INSERT INTO runs(number, started_at) VALUES (?, ?)", (self._run, self._clock()))
             self._journal.execute("UPDATE hosts SET circuit = '' WHERE circuit <> ''")
+            self._journal.execute("DELETE FROM members")  # addresses change, and so does what requests name
         self._recrawl.begin(self._run, revisit, is_new=not resumed)
         self._engines.join(self._run, part.invocation if part else None, limits)
         self._journal.execute(queries.LOOK_AGAIN, (self._clock(),))
@@ -269,17 +272,20 @@ class SqliteFrontier:
         return Leased(leases, seeds, reserved, is_spent, None if free else share)
 
     def _taken(self, want: Want, hosts: int) -> list[Lease]:
-        now = self._clock()
-        taken: list[list[Json]] = []
-        if hosts:
-            taken += self._journal.json(queries.FREE_HOSTS, (now, want.horizon, hosts))
+        now, engine = self._clock(), self._engines.id
+        taken = membership.mates(self._journal, engine, now, want.horizon, want.hosts) if want.hosts else {}
+        if (more := hosts - len(taken)) > 0:
+            free = self._journal.json(queries.FREE_HOSTS, (engine, now, want.horizon, more))
+            taken |= dict(cast("list[tuple[int, float | None]]", free))
         if want.origins:
             self._host_ids(want.origins)
-            named = _encode(want.origins).decode()
-            taken += self._journal.json(queries.NAMED_HOSTS, (named, now + want.horizon))
-        self._journal.rows(queries.TAKE, [(host, self._engines.id) for host, _ in taken])
+            origins = _encode(want.origins).decode()
+            named = self._journal.json(queries.NAMED_HOSTS, (engine, origins, now + want.horizon))
+            taken |= dict(cast("list[tuple[int, float | None]]", named))
+        self._journal.rows(queries.TAKE, [(host, engine) for host in taken])
+        membership.take(self._journal, engine, taken)
         asked: dict[int, list[tuple[int, int]]] = {}
-        for host, delay in cast("list[tuple[int, float | None]]", taken):  # a slow one is asked for few pages at a time
+        for host, delay in taken.items():  # a slow one is asked for few pages at a time
             asked.setdefault(max(1, min(want.batch, batch_at(delay or 0.0))), []).append((host, 1))
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
@@ -291,13 +297,13 @@ class SqliteFrontier:
     ) -> Iterator[Lease]:
         bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
         for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots, circuit = cast("rows.LeasedRow", tuple(row))
+            host, origin, token, ready_at, found, robots, circuit, groups = cast("rows.LeasedRow", tuple(row))
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
             pages = [rows.page(host, origin, page) for page in wanted[:more]]
             complete = len(found) < limit and len(wanted) <= more
-            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit)
+            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit, groups)
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
@@ -365,11 +371,12 @@ class SqliteFrontier:
     def _release(self, partings: Sequence[Parting]) -> None:
         events = [(self._run, one.at, None, one.kind, one.detail) for p in partings for one in p.events]
         self._journal.rows(queries.INSERT_EVENTS, events)
-        now = self._clock()
+        now, engine = self._clock(), self._engines.id
+        membership.part(self._journal, engine, partings)
         self._journal.rows(
-            queries.RELEASE,
-            [(p.host, now, p.ready_at, p.not_before, p.token, self._engines.id, p.circuit) for p in partings],
+            queries.RELEASE, [(p.host, now, p.ready_at, p.not_before, p.token, engine, p.circuit) for p in partings]
         )
+        membership.free(self._journal, engine, [p.host for p in partings])
 
     # -- what followers read
 

@@ -14,13 +14,14 @@ from crawler.engine import Engine, current_page
 from crawler.feeder import START
 from crawler.frontier import JobFacts
 from crawler.frontier.sqlite import SqliteFrontier
+from crawler.groups import group_pace, of_addresses, site_of
 from crawler.models import Clock, Request
 from crawler.pressure import Pressure
 from crawler.scope import Gate, Scope
 from crawler.settings import Settings
 from crawler.simulation.journal import Journal, Moment, SharedLock, Writer
 from crawler.simulation.virtual import Process, VirtualLoop
-from crawler.simulation.web import Asked, NoFiles, Web, Wire
+from crawler.simulation.web import Asked, NoFiles, Web, Wire, address_of
 from crawler.spider import Spider
 from crawler.turns import Turns
 from crawler.urls import split
@@ -124,11 +125,16 @@ class SimulatedCrawl:
         return SqliteFrontier(
             self.journal.connection,
             default_delay=self._settings.delay,
-            clock=self.epoch,
-            monotonic=self._loop.time,
+            clock=Clock(self._loop.time, self.epoch),
             writer=writer,
             lock=SharedLock(self.journal, process),
         )
+
+    def _groups(self, request: Request) -> list[str]:
+        """The groups with limits that a request is in."""
+        names = [site_of(split(request.url)[0]), *of_addresses(address_of(self._settings, request.url))]
+        names += [request.group] if request.group else []
+        return [name for name in names if group_pace(self._settings, name) is not None]
 
     def _noted(self, process: Process) -> Callable[[Request], Asked]:
         def note(request: Request) -> Asked:
@@ -140,6 +146,7 @@ class SimulatedCrawl:
                 self._loop.time(), origin, request.url, kind, process.number, self.journal.number_of(process),
                 owner, ready_at - EPOCH,
             )  # fmt: skip
+            asked.groups = {name: self.journal.group_owner(name) for name in self._groups(request)}
             self.web.log.append(asked)
             return asked
 

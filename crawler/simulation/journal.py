@@ -25,6 +25,7 @@ _PAGES = """
 SELECT origin || path, state, coalesce(reason, '') FROM pages JOIN hosts ON hosts.id = host
 WHERE coalesce(request->>'kind', 'page') = 'page'"""
 _ITEMS = "SELECT body, quarantine FROM items ORDER BY seq"
+_GROUP = "SELECT owner FROM groups WHERE name = ?"
 _HOST = "SELECT owner, ready_at FROM hosts WHERE origin = ?"
 
 
@@ -49,6 +50,10 @@ class Journal:
     def host(self, origin: str) -> tuple[int | None, float]:
         """Who owns a host (the engine's number in the journal), and from when on it may be asked (epoch seconds)."""
         return cast("tuple[int | None, float]", self.connection.execute(_HOST, (origin,)).fetchone())
+
+    def group_owner(self, name: str) -> int | None:
+        """Who owns a group."""
+        return cast("int | None", self.connection.execute(_GROUP, (name,)).get)
 
     def number_of(self, process: Process) -> int:
         """By which number the journal knows a process; 0 if it is thought dead."""

@@ -7,6 +7,7 @@ from heapq import heappop, heappush
 from itertools import pairwise
 
 from crawler.circuit import FIRST_REST, LEAST_ATTEMPTS
+from crawler.groups import group_pace
 from crawler.models import State
 from crawler.politeness import OVERLOADED, SHORTEST_REST, UNREACHABLE, Pace, is_of_host, is_trouble, pace
 from crawler.robots import Robots, parse
@@ -34,7 +35,26 @@ def breaches(crawl: SimulatedCrawl, settings: Settings) -> list[str]:
         found += _of_leases(log)
         found += _of_circuits(log)
         found += _of_rates(log, pace(settings, origin, None))
+    by_group: dict[str, list[Asked]] = defaultdict(list)
+    for asked in crawl.web.log:
+        for name in asked.groups:
+            by_group[name].append(asked)
+    for name, log in by_group.items():
+        found += _of_group(name, log, settings)
     return found
+
+
+def _of_group(name: str, log: Sequence[Asked], settings: Settings) -> Iterator[str]:
+    """The limits of a group hold over all its hosts, and one engine at a time asks them."""
+    own = group_pace(settings, name)
+    assert own is not None
+    for before, after in pairwise(log):
+        if after.at - before.at < own.delay - TOLERANCE:
+            yield f"{name}: {after.url} was asked {after.at - before.at:.3f} s after {before.url}, at {after.at:.3f} s"
+    for asked in log:
+        if asked.groups[name] != asked.engine:
+            yield f"{name} is {asked.groups[name]}'s: {asked.url} was asked by {asked.engine} at {asked.at:.3f} s"
+    yield from (f"{name}: {text}" for text in (*_of_places(log, own.concurrency), *_of_rates(log, own)))
 
 
 def _of_the_journal(journal: Journal) -> Iterator[str]:
@@ -52,12 +72,16 @@ def _of_pace(log: Sequence[Asked], settings: Settings, robots: Robots) -> Iterat
         delay = own.delay if after.kind == "robots" else asked_for.delay
         if after.at - before.at < delay - TOLERANCE:
             yield f"{after.url} was asked {after.at - before.at:.3f} s after {before.url}, at {after.at:.3f} s"
+    yield from _of_places(log, own.concurrency)
+
+
+def _of_places(log: Sequence[Asked], places: int) -> Iterator[str]:
     ends: list[float] = []
     for asked in log:
         while ends and ends[0] <= asked.at + TOLERANCE:
             heappop(ends)
         heappush(ends, asked.ended_at)
-        if len(ends) > own.concurrency:
+        if len(ends) > places:
             yield f"{len(ends)} requests at once to {asked.origin}, at {asked.at:.3f} s"
 
 

@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn, Self, TypeAlias
 
@@ -22,7 +23,7 @@ from crawler.files import FileStore
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, REDIRECTS
 from crawler.settings import Settings
-from crawler.urls import canonical, split
+from crawler.urls import canonical, hostname, split
 
 HTML, TEXT = "text/html", "text/plain"
 NEVER_SENT = (ConnectTimeout, DnsError, TlsError)
@@ -62,7 +63,7 @@ class Asked(Struct):
     `is_final` when what came is what the URL always answers. `error` is what came instead of an answer.
 
     `owner` and `ready_at` are what the journal said of the host when it was sent: whose it was, by the engine's number
-    there, and from when on it might be asked.
+    there, and from when on it might be asked. `groups` are those that have limits, each with its owner.
     """
 
     at: float
@@ -79,6 +80,7 @@ class Asked(Struct):
     retry_after: float = 0.0
     is_final: bool = False
     error: type[FetchError] | None = None
+    groups: Mapping[str, int | None] = {}
 
 
 class Web:
@@ -141,6 +143,12 @@ class Web:
         return b""
 
 
+def address_of(settings: Settings, url: str) -> tuple[str, ...]:
+    """The address that the setting `resolve` has for a URL's host, if it has one."""
+    host = hostname(url)
+    return tuple(address for pattern, address in settings.resolve.items() if fnmatchcase(host, pattern))[:1]
+
+
 Noted: TypeAlias = Callable[[Request], Asked]
 
 
@@ -157,6 +165,10 @@ class Wire(Fetcher):
 
     async def __aexit__(self, *raised: object) -> None:
         """Nothing is open."""
+
+    async def addresses(self, url: str) -> tuple[str, ...]:
+        """What the setting `resolve` says of a URL's host; nothing if it has not heard of it."""
+        return address_of(self._settings, url)
 
     async def fetch(
         self,
