@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
 
 from msgspec.structs import replace
 
@@ -284,11 +283,10 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                following = stages.each("links", self._followed(one, page, cuts))
-                while some := list(islice(following, AT_ONCE)):
-                    links += some
-                    if len(some) == AT_ONCE:
+                for start in range(0, len(one) or 1, AT_ONCE):
+                    if start:
                         await asyncio.sleep(0)  # what else waits for the loop has its turn
+                    links += stages.each("links", self._followed(one[start : start + AT_ONCE], page, cuts))
             elif isinstance(one, Request):
                 links += self._asked(one, page, cuts)
             elif (kept := await through(one, self.spider.pipeline, limit)) is not None:
