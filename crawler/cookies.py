@@ -1,7 +1,7 @@
 """Cookies as RFC 6265 has them, bounded: whose they are, how long they last, and what goes along with a request.
 
-From its revision (RFC 6265bis) are the name prefixes, and that a secure cookie comes over https only. `now` is epoch
-seconds.
+From its revision (RFC 6265bis) are the name prefixes, and that a secure cookie comes over https only. What is no UTF-8
+is no cookie: the journal keeps text. `now` is epoch seconds.
 """
 
 import re
@@ -20,7 +20,7 @@ MOST_OF_A_DOMAIN, MOST = 50, 3000
 LEAST_CHANGE = 300.0  # by less than that another expiry is not worth a write
 LONGEST_LIFE = 400 * 86_400.0
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_NO_TEXT = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")  # the last: bytes of a header that are no UTF-8
 _TOKEN = re.compile(r"[^\x09\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")  # section 5.1.1
 _TIME = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})(?:\D|\Z)")
 _DAY, _YEAR = re.compile(r"(\d{1,2})(?:\D|\Z)"), re.compile(r"(\d{2,4})(?:\D|\Z)")
@@ -104,7 +104,7 @@ class Jar:
 
 def parsed(line: str, url: str, now: float) -> Cookie | None:
     """The cookie that a Set-Cookie line of an answer from `url` makes (sections 5.2 and 5.3); None if it makes none."""
-    if len(line.encode("utf-8", "surrogateescape")) > LONGEST_COOKIE or _CONTROLS.search(line):
+    if _NO_TEXT.search(line) or len(line.encode()) > LONGEST_COOKIE:
         return None
     pair, *rest = line.split(";")
     name, equals, value = (part.strip(" \t") for part in pair.partition("="))

@@ -8,7 +8,7 @@ way, are offered and accepted.
 import importlib
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Protocol
@@ -192,19 +192,23 @@ class Decoder:
         Raises `ContentDecodingError` for corrupt data, and over the cap `DecompressionBomb` if the decoded bytes are
         more than 100 times those on the wire, else `ResponseTooLarge`. The decoder is of no use after an error.
         """
+        parts = list(self.parts(chunk))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def parts(self, chunk: bytes) -> Iterator[bytes]:
+        """The same, some 64 KiB at a time: a chunk may decode to all of the cap, and others may wait meanwhile."""
         if self._coding is None:
             self._wire += len(chunk)
             self._count(chunk)
-            return chunk
-        parts: list[bytes] = []
+            yield chunk
+            return
         try:
             for start in range(0, len(chunk), self._window):
-                self._decode(self._coding, chunk[start : start + self._window], parts)
+                yield from self._decode(self._coding, chunk[start : start + self._window])
         except _WindowTooLarge:
             raise self._excess(f"{_BROTLI_MEMORY}, the most with brotli's largest window,") from None
         except _CORRUPT as error:
             raise ContentDecodingError(f"not {self._encoding}, or damaged: {error}") from error
-        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def finish(self) -> bytes:
         """Return what is left: nothing, since each feed returns all it can. Raises `TruncatedBody` before the end."""
@@ -212,7 +216,7 @@ class Decoder:
             raise TruncatedBody(f"the {self._encoding} stream stops before its end, at {self._decoded} bytes decoded")
         return b""
 
-    def _decode(self, coding: _Coding, data: bytes, parts: list[bytes]) -> None:
+    def _decode(self, coding: _Coding, data: bytes) -> Iterator[bytes]:
         self._wire += len(data)
         # Empty members, frames to skip and bytes after the end decode to nothing, and would never reach the cap.
         if self._wire > 2 * self._cap + _STEP:
@@ -225,7 +229,7 @@ class Decoder:
             out = stream.decompress(data, _STEP)
             if out:
                 self._count(out)
-                parts.append(out)
+                yield out
             self._stream = None if stream.eof else stream
             if stream.eof:
                 data = stream.unused_data

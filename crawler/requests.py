@@ -20,14 +20,15 @@ MAX_PRIORITY = 1_000_000_000  # a rank holds priority and depth in 64 bits
 
 _Token = Annotated[str, Meta(pattern=r"\A[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")]  # RFC 9110 section 5.6.2
 _Field: TypeAlias = str | int | float
-Headers = dict[_Token, Annotated[str, Meta(pattern=r"\A[^\r\n\0]*\Z")]]
+# Surrogates are what bytes of an answer's header become that are no UTF-8: they can be neither sent nor kept.
+Headers = dict[_Token, Annotated[str, Meta(pattern=r"\A[^\r\n\0\ud800-\udfff]*\Z")]]
 _TYPES: dict[str, Any] = {
     "method": _Token,
     "headers": Headers,
-    "cookies": dict[_Token, Annotated[str, Meta(pattern=r"\A[^;\x00-\x1f\x7f]*\Z")]],
+    "cookies": dict[_Token, Annotated[str, Meta(pattern=r"\A[^;\x00-\x1f\x7f\ud800-\udfff]*\Z")]],
     "body": bytes,
     "priority": Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)],
-    "key": Annotated[str, Meta(min_length=1)],
+    "key": Annotated[str, Meta(pattern=r"\A[^\ud800-\udfff]+\Z")],
     "accept": tuple[Annotated[str, Meta(pattern="/")], ...],
     "statuses": tuple[Annotated[int, Meta(ge=100, le=599)], ...],
     "anywhere": bool,

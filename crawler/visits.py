@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 
 from msgspec.structs import replace
 
@@ -125,6 +124,10 @@ class Visitor:
             if name and name not in self._methods:
                 self._method(name)
                 self._methods.add(name)
+
+    def _check_template(self, template: Request) -> None:
+        if template.handler not in self._methods or template.failed or template.session or template.group:
+            self.check(replace(template, url="http://any/"))
 
     def put_off(self, page: Page, token: int, error: NotNow) -> Visit:
         """A page that is tried again later, at no cost."""
@@ -300,19 +303,13 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                if (
-                    one.template.handler not in self._methods
-                    or one.template.failed
-                    or one.template.session
-                    or one.template.group
-                ):
-                    self.check(replace(one.template, url="http://any/"))
-                followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
-                following = stages.each("links", self.linker.followed(followed, page, cuts))
-                while some := list(islice(following, AT_ONCE)):
-                    links += some
-                    if len(some) == AT_ONCE:
+                self._check_template(one.template)
+                for start in range(0, len(one) or 1, AT_ONCE):
+                    if start:
                         await asyncio.sleep(0)  # what else waits for the loop has its turn
+                    some = one[start : start + AT_ONCE]
+                    followed = some if ended is None else self.linker.kept(some, page, ended, cuts)
+                    links += stages.each("links", self.linker.followed(followed, page, cuts))
             elif isinstance(one, Request):
                 self.check(one)
                 if ended is None or not self.linker.is_left_out(one, page, ended, cuts):

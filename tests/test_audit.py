@@ -203,7 +203,9 @@ def grows(pattern: Pattern, methods: Iterable[str] = ("match", "fullmatch"), siz
         if first > 0.5:
             return f"{short[:20]!r}: {first:.1f} s"
         took = seconds(pattern, long, methods)
-        if took > 0.02 and took > 40 * min(first, seconds(pattern, short, methods)):
+        if took > 0.02 and min(took, seconds(pattern, long, methods)) > 40 * min(
+            first, seconds(pattern, short, methods)
+        ):
             return f"{short[:20]!r}: {first * 1e3:.1f} ms, then {took * 1e3:.0f} ms"
     return ""
 

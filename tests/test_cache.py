@@ -10,6 +10,8 @@ from crawler.cli import report
 from crawler.errors import ConfigError
 from crawler.progress import Summary
 from crawler.testing import Site
+from tests.hostile import ROWS
+from tests.hostile.server import DOMAIN, serving
 from tests.test_engine import everything, links_to, spider
 
 
@@ -132,3 +134,19 @@ def test_a_cache_needs_a_folder(site: Site) -> None:
     """A crawl that keeps nothing cannot keep replies."""
     with pytest.raises(ConfigError, match="folder"):
         Crawl(spider(everything, site.url("/")), folder=None, settings={"cache_for": 60})
+
+
+async def test_headers_that_are_no_text(tmp_path: Path) -> None:
+    """What a server sends in a header is kept byte for byte, also what is no UTF-8."""
+
+    def parse(self: Spider, response: Response) -> object:
+        return {"sent": response.headers["X"].encode("utf-8", "surrogateescape").hex()}
+
+    name = "bytes-in-value.headers"
+    async with serving(ROWS) as server:
+        settings = {"resolve": {f"*.{DOMAIN}": "127.0.0.1"}, "delay": 0.0, "cache_for": 60}
+        for asked in (1, 1):
+            made = spider(parse, server.url(name))
+            async with Crawl(made, folder=tmp_path, fresh=True, existing="overwrite", settings=settings) as running:
+                assert [item["sent"] async for item in running] == [b"\xff\xfe\x80 \xc3\xa9".hex()]
+            assert server.asked[f"{name}.{DOMAIN}", "/"] == asked

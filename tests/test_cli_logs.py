@@ -6,6 +6,8 @@ import warnings
 from contextvars import ContextVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crawler.cli import logs
 from crawler.models import Page, Request
@@ -90,6 +92,18 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str], page: log
         "url": "http://site.test:8080/a",
         "handler": "book",
     }
+
+
+@given(st.text(st.characters()) | st.text('\r\n\x0b\x0c\x1c\x1e\x85\u2028\u2029\x1b\u202e\udce9"{}\\', max_size=20))
+def test_no_text_makes_a_second_line(text: str) -> None:
+    """Whatever a server says, its record is one line: an object in JSON, without what moves a cursor in text."""
+    page: logs.PageVar = ContextVar("page", default=None)
+    record = logging.LogRecord("crawler.test", logging.WARNING, "", 0, "%s failed: %s", (text, text), None)
+    line = logs.Json("quotes", page).format(record)
+    assert len(line.splitlines()) == 1
+    assert line.isascii()
+    assert json.loads(line)["message"].isprintable()
+    assert logs.Text(page).format(record).isprintable()
 
 
 def test_levels_are_kept_and_given_back(capsys: pytest.CaptureFixture[str], page: logs.PageVar) -> None:

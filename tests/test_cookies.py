@@ -46,6 +46,7 @@ def sent(url: str, *lines: str, given_by: str = URL, later: float = 0.0) -> str:
         ("a=1; Domain=ww.shop.example", None),
         ("a=1; Domain=example", None),
         ("a=\x01", None),
+        ("a=\udce9", None),
         ("__Secure-a=1", None),
         ("__Host-a=1; Secure; Path=/a", None),
         ("__Host-a=1; Secure; Path=/; Domain=shop.example", None),

@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,8 @@ from aiohttp import web
 from aioresponses import aioresponses
 
 from crawler import errors
-from crawler.fetch import Fetcher, Reply, deadlines, dns
+from crawler.decoding import Decoder
+from crawler.fetch import AT_ONCE, Fetcher, Reply, deadlines, dns
 from crawler.fetch.failures import translated
 from crawler.fetch.memory import Memory
 from crawler.models import Request
@@ -790,6 +792,37 @@ async def test_bomb() -> None:
     head = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(coded)
     async with wire(head + coded) as server, fetcher(max_body_bytes=MIB) as opened:
         assert type(await failure(opened, server.url())) is errors.DecompressionBomb
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+async def test_a_long_body_is_unpacked_in_turns(encoding: str, pause: float) -> None:
+    """However little comes of a body that is long when it is unpacked, others have their turn while it is."""
+    turn, unpacked = 0, Counter[int]()  # bytes by turn of the event loop
+
+    class Watched(Decoder):
+        def parts(self, chunk: bytes) -> Iterator[bytes]:
+            for part in super().parts(chunk):
+                unpacked[turn] += len(part)
+                yield part
+
+    async def count() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    body = b"<p>pears</p>" * 400_000
+    coded = ENCODINGS[encoding](body)
+    head = OK + f"Content-Encoding: {encoding}\r\nContent-Length: {len(coded)}\r\n\r\n".encode()
+    pieces = [head, pause, coded] if pause else [head + coded]
+    async with wire(*pieces) as server, fetcher() as opened:
+        opened._decoder = Watched
+        counting = asyncio.create_task(count())
+        assert (await get(opened, server.url())).body == body
+        counting.cancel()
+    assert unpacked.total() == len(body)
+    assert max(unpacked.values()) < 2 * AT_ONCE
 
 
 @pytest.mark.parametrize(("status", "method"), [(204, "GET"), (304, "GET"), (200, "HEAD")])

@@ -170,6 +170,8 @@ def test_to_a_parents_method_that_is_overridden() -> None:
         {"priority": 1 << 40},
         {"priority": 1.5},
         {"key": ""},
+        {"key": "\udce9"},
+        {"headers": {"X": "\udce9"}},
         {"key": 3},
         {"accept": "application/pdf"},
         {"accept": ["pdf"]},
@@ -187,6 +189,14 @@ def test_wrong_options_are_named(options: dict[str, Any]) -> None:
     with pytest.raises(HandlerError) as caught:
         page().request("/x", **options)
     assert str(caught.value).startswith(f"{name}={value!r}: ")
+
+
+@pytest.mark.parametrize("value", ["a;b", "a\r\nb", "a\udce9"])
+def test_cookies_that_cannot_be_sent(value: str) -> None:
+    """They are refused, and the message does not tell their values."""
+    with pytest.raises(HandlerError) as caught:
+        page().request("/x", cookies={"secret": value})
+    assert str(caught.value).startswith("cookies=['secret']: ")
 
 
 def test_unknown_options_are_named() -> None:

@@ -216,11 +216,11 @@ async def test_a_session_that_is_banned(
     """After three refusals in a row a session is retired; its pages are asked in the others, and none is lost."""
     accounts = Accounts(site, pages=30)
     accounts.lasts["bob"], accounts.status = 2, status
-    summary, items = await crawled(site, tmp_path, session_bans=1 if status == 429 else 3)  # the host rests after a 429
+    summary, items = await crawled(site, tmp_path, concurrency_per_host=1, session_bans=1 if status == 429 else 3)
     assert (summary.outcome, summary.exit_code) == ("finished", 0)
     assert paths(items) == sorted(["", *map(str, range(30))])
     assert users(items)["bob"] == 2
-    assert 1 <= accounts.refused() <= 5
+    assert 1 <= accounts.refused() <= 10  # some were under way
     assert "session bob of reader is retired: banned, as on http://site.test" in caplog.text
     (bob,) = (row for row in stored(tmp_path, "name, is_valid, retired_until, reason") if row[0] == "bob")
     assert (bob[1], bob[2] > time.time() + 3_000) == (0, True)  # type: ignore[operator]

@@ -3,12 +3,13 @@
 Nothing is judged here, retried or followed: a redirect is a `Reply` like any other.
 """
 
+import asyncio
 import errno
 import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -46,6 +47,7 @@ from crawler.stages import Stages
 from crawler.urls import hostname, port_of
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
+AT_ONCE = 256 << 10  # bytes that are unpacked without a pause: some milliseconds
 RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
 _SLACK = 32  # connections beyond `concurrency`, and beyond `concurrency_per_host`, that the pool allows
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class Fetcher:
         self._memory = Memory(settings.body_memory)
         self._routes = Routes(settings, time.monotonic)
         self._stages = stages.current()
+        self._unpacking = asyncio.Lock()
         self._decoder = Decoder if self._stages is None else TimedDecoder
 
     async def __aenter__(self) -> Self:
@@ -317,37 +320,42 @@ class Fetcher:
         decoder = self._decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
         if enough is None:
             check_declared(response, self._settings.max_body_bytes)
-        if not content.is_eof():
-            return await self._read(flight, response, decoder, enough)
-        raw = content.read_nowait()  # it came along with the headers
-        self._on_bytes(len(raw))
-        body = raw if decoder is None else decoder.feed(raw) + decoder.finish()
-        check_size(len(body), self._settings.max_body_bytes)
-        return Reply(flight.url, status, headers, body[:enough], len(raw))
+        body = _Body()
+        try:
+            if content.is_eof():  # it came along with the headers
+                body.came = len(raw := content.read_nowait())
+                self._on_bytes(body.came)
+                await self._take(flight, body, (raw,) if decoder is None else decoder.parts(raw))
+            else:
+                await self._read(flight, response, decoder, body, enough)
+            if decoder is not None and (enough is None or body.size < enough):
+                body.parts.append(decoder.finish())
+            whole = body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)
+            return Reply(flight.url, status, headers, whole[:enough], body.came)
+        finally:
+            self._memory.release(body.reserved)
 
     async def _read(
-        self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, enough: int | None
-    ) -> Reply:
-        cap = self._settings.max_body_bytes
+        self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, body: "_Body",
+        enough: int | None,
+    ) -> None:  # fmt: skip
+        expected = response.content_length if decoder is None else None
         chunks = Chunks(flight, response, response.content.iter_any(), self._on_bytes)
-        parts: list[bytes] = []
-        decoded = reserved = 0
-        try:
-            async for chunk in chunks:
-                part = chunk if decoder is None else decoder.feed(chunk)
-                decoded += len(part)
-                check_size(decoded, cap)
-                parts.append(part)
-                if enough is not None and decoded >= enough:
-                    return Reply(flight.url, response.status, response.headers, b"".join(parts)[:enough], chunks.size)
-                if decoded > RESERVE_OVER and not reserved:
-                    reserved = await self._reserve(flight, (decoder is None and response.content_length) or cap)
-            if decoder is not None:
-                parts.append(decoder.finish())
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
-            return Reply(flight.url, response.status, response.headers, body, chunks.size)
-        finally:
-            self._memory.release(reserved)
+        async for chunk in chunks:
+            body.came = chunks.size
+            await self._take(flight, body, (chunk,) if decoder is None else decoder.parts(chunk), expected)
+            if enough is not None and body.size >= enough:
+                return
+        body.came = chunks.size
+
+    async def _take(self, flight: Flight, body: "_Body", coming: Iterable[bytes], expected: int | None = None) -> None:
+        """Add what is coming to a body. Of long ones one is unpacked at a time, since each may be a bomb."""
+        cap, rest = self._settings.max_body_bytes, iter(coming)
+        await body.take(rest, cap, RESERVE_OVER)
+        if body.size > RESERVE_OVER:
+            body.reserved = body.reserved or await self._reserve(flight, expected or cap)
+            async with self._unpacking:
+                await body.take(rest, cap, math.inf)
 
     async def _reserve(self, flight: Flight, size: int) -> int:
         """Wait for memory. All of it at once: if bodies grew bit by bit, two could wait for each other for ever."""
@@ -355,6 +363,29 @@ class Fetcher:
         reserved = await self._memory.reserve(size)
         flight.extend(self._deadlines.loop.time() - began)
         return reserved
+
+
+class _Body:
+    """What there is of a body, how many bytes of it came, and how much of the memory that all bodies share it has."""
+
+    __slots__ = ("came", "parts", "reserved", "size")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = self.came = self.reserved = 0
+
+    async def take(self, coming: Iterator[bytes], cap: int, enough: float) -> None:
+        """Add what is coming until there is enough of it; what else waits for the loop has its turn meanwhile."""
+        pause_at = self.size + AT_ONCE
+        for part in coming:
+            self.parts.append(part)
+            self.size += len(part)
+            check_size(self.size, cap)
+            if self.size > enough:
+                return
+            if self.size >= pause_at:
+                pause_at = self.size + AT_ONCE
+                await asyncio.sleep(0)
 
 
 def _nothing(size: int) -> None:

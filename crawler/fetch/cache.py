@@ -23,7 +23,7 @@ class _Kept(Struct, frozen=True, array_like=True):
     at: float
     url: str
     status: int
-    headers: list[tuple[str, str]]
+    headers: list[tuple[str, bytes]]  # as they were sent, be they UTF-8 or not
     body: bytes
     cut: bool
 
@@ -74,7 +74,8 @@ class CachingFetcher(Fetcher):
             kept = _decode(file.read_bytes())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
-        headers = CIMultiDictProxy(CIMultiDict(kept.headers))
+        lines = [(name, value.decode("utf-8", "surrogateescape")) for name, value in kept.headers]
+        headers = CIMultiDictProxy(CIMultiDict(lines))
         is_wanted_now = kept.cut and wants(
             kept.status, headers.get("Content-Type", "").partition(";")[0].strip().lower()
         )
@@ -83,11 +84,16 @@ class CachingFetcher(Fetcher):
         return Reply(kept.url, kept.status, headers, kept.body, 0, kept.cut)
 
     def _keep(self, file: Path, reply: Reply) -> None:
-        headers = [(str(name), value) for name, value in reply.headers.items()]
+        headers = [(str(name), value.encode("utf-8", "surrogateescape")) for name, value in reply.headers.items()]
         kept = _Kept(self._clock(), reply.url, reply.status, headers, reply.body, reply.cut)
         part = file.with_suffix(f".{os.getpid()}")
-        part.write_bytes(_encode(kept))
+        with open(part, "wb", opener=_private) as out:
+            out.write(_encode(kept))
         part.replace(file)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _name(request: Request, headers: Mapping[str, str], enough: int | None) -> str:

@@ -2,6 +2,7 @@
 
 import ssl
 import time
+from collections.abc import Iterator
 
 from crawler import stages
 from crawler.decoding import Decoder
@@ -15,10 +16,15 @@ class TimedDecoder(Decoder):
         super().__init__(encoding, cap=cap, enough=enough)
         self._at_work = stages.work("decode")
 
-    def feed(self, data: bytes) -> bytes:
+    def parts(self, chunk: bytes) -> Iterator[bytes]:
         """As a decoder does."""
-        with self._at_work:
-            return super().feed(data)
+        coming = super().parts(chunk)
+        while True:
+            with self._at_work:
+                part = next(coming, None)
+            if part is None:
+                return
+            yield part
 
     def finish(self) -> bytes:
         """As a decoder does."""

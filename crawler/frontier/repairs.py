@@ -14,7 +14,7 @@ import msgspec
 from crawler.errors import ConfigError, JournalVersionError
 from crawler.frontier import checks, queries
 from crawler.frontier.liveness import EngineLock
-from crawler.frontier.schema import opened, readable, translated
+from crawler.frontier.schema import make_private, opened, readable, translated
 
 DELAY = 1.0  # seconds that the host of a dead engine waits, if it has no pause of its own
 _PARTS = {
@@ -82,7 +82,9 @@ def copied(journal: Path) -> Path:
     """Copy a journal, whatever stands in its log included, to a file beside it, which is named after the time."""
     target = journal.with_name(f"{journal.name}.before-repair-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}")
     try:
-        source, copy = readable(journal), apsw.Connection(str(target))
+        source = readable(journal)
+        make_private(target)
+        copy = apsw.Connection(str(target))
         with copy.backup("main", source, "main") as backup:
             backup.step()
         source.close()

@@ -175,7 +175,7 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     """
     if str(path) != ":memory:":
         refuse_network(Path(path).parent)
-        _make_private(path)
+        make_private(path)
     with _translating():
         connection = apsw.Connection(str(path))
     with _translating(), _closed_on_error(connection):
@@ -186,7 +186,7 @@ def opened(path: Path | str, *, power_safe: bool = False) -> apsw.Connection:
     return connection
 
 
-def _make_private(path: Path | str) -> None:
+def make_private(path: Path | str) -> None:
     """Make a new file with access for its owner alone, since it may hold cookies; SQLite's others follow it."""
     if str(path) != ":memory:":
         with suppress(OSError):  # SQLite says it better
