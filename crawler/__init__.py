@@ -7,13 +7,15 @@ The floors, from the ground; a file imports from its own floor or from below:
                  credentials proxies cookies traps identity
                  circuit windows tempo directives asked addresses
                  groups markup stages floods revisit changes
+                 shapes likeness
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
-                 session spider items names
+                 session wraps spider items names
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      lane workbench feeder engine committer turns            one page's journey
-                 asking door downloads discovery visits handling
-                 parsing trial logins export stats profile progress
-                 pressure machine recrawl job processes
+                 asking hops door wrapping downloads discovery
+                 visits linker handling parsing trial logins rotation
+                 export stats profile progress pressure machine
+                 recrawl job processes
     4 doors      cli demo testing simulation                             how people come in
 """
 

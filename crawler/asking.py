@@ -34,7 +34,7 @@ from crawler.windows import next_open
 log = logging.getLogger(__name__)
 MOST_DAMAGED = 10_000
 
-logging_in: ContextVar[Session | None] = ContextVar("logging_in", default=None)
+session_in_use: ContextVar[Session | None] = ContextVar("session_in_use", default=None)
 changed_cookies: ContextVar[list[Cookie]] = ContextVar("changed_cookies")
 
 
@@ -51,7 +51,6 @@ class Asker:
         self.visitor = engine.visitor
         self.joiner = Joiner()
         self.parser = Parser()
-        self.session: Session | None = None
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known
         self._damaged: dict[str, None] = {}  # URLs of what could not be decoded
@@ -64,7 +63,7 @@ class Asker:
     def headers(self, request: Request) -> Mapping[str, str]:
         """What is sent with a request: its own headers, the session's, its origin's credentials, the spider's."""
         bound = authorization(request, self.engine.settings.credentials)
-        session = logging_in.get() or self.session
+        session = session_in_use.get()
         if session is not None and request.kind != "robots":
             bound = {**bound, **session.headers_for(request, self.engine.clock.epoch())}
         found = headers_for(request, self.visitor.spider.headers, bound)
@@ -74,7 +73,7 @@ class Asker:
 
     def learn(self, request: Request, lines: Sequence[str]) -> None:
         """Keep what the Set-Cookie lines of an answer say, if there is a session; those that changed are the page's."""
-        session = logging_in.get() or self.session
+        session = session_in_use.get()
         if session is not None and request.kind != "robots":
             changed_cookies.get([]).extend(session.jar.learn(request.url, lines, self.engine.clock.epoch()))
 

@@ -97,7 +97,7 @@ class Committer:
     def _stored(self, visit: Visit, *, is_excess: bool) -> None:
         self._settle(visit, was_counted=visit.is_counted and not is_excess)
         if not is_excess:
-            self._visitor.remember(visit.links)
+            self._visitor.linker.remember(visit.links)
         if visit.state == State.PENDING:
             wait = max(0.0, visit.due_at - self._clock.epoch())
             asyncio.get_running_loop().call_later(wait, self._expect, {visit.page.host: visit.page.rank})

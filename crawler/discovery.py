@@ -17,13 +17,14 @@ from crawler.decoding import ACCEPT_ENCODING
 from crawler.errors import BadSitemap, FetchError, HttpError, escaped
 from crawler.feeder import HostLane
 from crawler.fetch import Reply, Stream
+from crawler.linker import GUESSED
 from crawler.models import SITEMAP_PRIORITY, Cut, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, fate
 from crawler.redirects import hop
 from crawler.scope import authority
 from crawler.sitemaps import Entry, Reader, since
 from crawler.urls import canonical
-from crawler.visits import GUESSED, Visitor
+from crawler.visits import Visitor
 
 log = logging.getLogger(__name__)
 SITEMAP = "sitemap"
@@ -37,8 +38,8 @@ def listed(visitor: Visitor) -> list[Link]:
     named = visitor.spider.sitemaps
     urls = [] if isinstance(named, bool) else [url for url in map(canonical, named) if url is not None]
     for url in urls:
-        visitor.let_in(url, written=True)
-    return [visitor.link(_request(url, LISTED), seed=True) for url in urls]
+        visitor.linker.let_in(url, written=True)
+    return [visitor.linker.link(_request(url, LISTED), seed=True) for url in urls]
 
 
 def _request(url: str, data: str | int) -> Request:
@@ -51,7 +52,7 @@ async def sitemap(asker: Asker, lane: HostLane, page: Page) -> Visit:
     if page.request.key is not None and (named := _named(lane)):
         asker.free(lane, page.request, was_sent=False)
         visit.reason = f"{SITEMAP}: robots.txt names others"
-        visit.links = [asker.visitor.link(_request(url, 0), parent=page.seq) for url in named]
+        visit.links = [asker.visitor.linker.link(_request(url, 0), parent=page.seq) for url in named]
         return visit
     own = asker.headers(page.request)
     sent: list[bool] = []
@@ -110,9 +111,9 @@ async def _answered(asker: Asker, lane: HostLane, visit: Visit, stream: Stream) 
 def _moved(visitor: Visitor, visit: Visit, target: Request) -> None:
     is_listed = target.data == LISTED
     if is_listed:
-        visitor.let_in(target.url)
+        visitor.linker.let_in(target.url)
     visit.reason = f"{SITEMAP}: redirected to {target.url}"
-    visit.links = [visitor.link(replace(target, key=None), seed=is_listed)]
+    visit.links = [visitor.linker.link(replace(target, key=None), seed=is_listed)]
 
 
 async def unread(asker: Asker, lane: HostLane, page: Page, error: FetchError) -> Visit:
@@ -145,7 +146,7 @@ class Harvest:
         links = [link for entry in entries if self._is_new(entry) for link in self._links(entry)]
         if links:
             self._engine.expect(await self._engine.frontier.add(links))
-            self._visitor.remember(links)
+            self._visitor.linker.remember(links)
         else:
             await asyncio.sleep(0)
 
@@ -169,7 +170,7 @@ class Harvest:
             refusal = None
         if refusal is not None:
             self._outside = self._outside or [escaped(entry.url)]
-            self._visitor.cut(entry.url, refusal, self.cuts)
+            self._visitor.linker.cut(entry.url, refusal, self.cuts)
             return []
         self._admitted += 1
         if not entry.is_sitemap:
@@ -177,13 +178,13 @@ class Harvest:
         if self._level >= LEVELS:
             self._too_deep += 1
             return []
-        return [self._visitor.link(_request(entry.url, self._level + 1), parent=self._page.seq)]
+        return [self._visitor.linker.link(_request(entry.url, self._level + 1), parent=self._page.seq)]
 
     def _of_page(self, entry: Entry) -> list[Link]:
         hint = entry.modified if self._visitor.settings.revisit else None
-        if hint is None and not self._visitor.seen.unseen((entry.url,), PAGE_DEPTH):
+        if hint is None and not self._visitor.linker.seen.unseen((entry.url,), PAGE_DEPTH):
             return []
         name = next((name for pattern, name in self._handlers if pattern.match(entry.url)), "parse")
         priority = 0 if entry.priority is None else round(10 * entry.priority) - 5
         request = Request(entry.url, name, depth=PAGE_DEPTH, priority=priority)
-        return [replace(self._visitor.link(request, parent=self._page.seq), modified=hint)]
+        return [replace(self._visitor.linker.link(request, parent=self._page.seq), modified=hint)]

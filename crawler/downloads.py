@@ -5,11 +5,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from crawler.asking import Asker
-from crawler.door import LONGEST_QUEUE, Door
+from crawler.door import Door
 from crawler.errors import HttpError, StorageFull, StoreUnavailable
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import NotNow
+from crawler.hops import LONGEST_QUEUE
 from crawler.models import Page, Request, State, Visit
 from crawler.politeness import REDIRECTS
 from crawler.response import File, Response

@@ -48,8 +48,9 @@ class Engine:
         self.settings = visitor.settings
         self.workbench: Workbench[Ticket] = Workbench(partial(group_pace, self.settings))
         self.feeder = Feeder(
-            frontier, self.workbench, self.settings, clock, visitor.robots_link, visitor.learn_seeds, budget
-        )
+            frontier, self.workbench, self.settings, clock, visitor.linker.robots_link, visitor.linker.learn_seeds,
+            visitor.learn, budget,
+        )  # fmt: skip
         self.backlog: Callable[[], int] = int  # bytes of items that no sink has yet
         self.committer = Committer(frontier, self.workbench, visitor, budget, clock, self.expect)
         self.most = self.settings.concurrency  # requests in flight; fewer while the machine is short of something
@@ -84,10 +85,10 @@ class Engine:
         await self.feeder.give_back(list(self.workbench.lanes.values()))
         return self.outcome
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, outcome: str = "stopped") -> None:
         """Lease nothing more; what is in flight has ten seconds."""
         if not self.outcome:
-            self.outcome = f"stopped: {reason}"
+            self.outcome = f"{outcome}: {reason}"
             for task in self.expendable:
                 task.cancel()
             asyncio.get_running_loop().call_later(LAST_WORDS, self._abandon)

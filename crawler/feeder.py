@@ -34,7 +34,8 @@ class Feeder:
 
     def __init__(
         self, frontier: Frontier, workbench: Workbench[Ticket], settings: Settings, clock: Clock,
-        robots_link: Callable[[str, float], Link], let_in: Callable[[Seeds], None], budget: Budget,
+        robots_link: Callable[[str, float], Link], let_in: Callable[[Seeds], None], learn: Callable[[Lease], None],
+        budget: Budget,
     ) -> None:  # fmt: skip
         self._frontier = frontier
         self._workbench = workbench
@@ -42,6 +43,7 @@ class Feeder:
         self._clock = clock
         self._robots_link = robots_link
         self._let_in = let_in
+        self._learn = learn
         self._budget = budget
         self._began = clock.epoch()
         self.has_groups = bool(settings.groups)
@@ -126,6 +128,7 @@ class Feeder:
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
         lane.circuit = circuit.unpacked(lease.circuit)
         lane.is_circuit_stored = lane.circuit.is_open
+        self._learn(lease)
         lane.sent_at = ready_at - chosen.delay  # by whoever had it before, from which a longer delay counts as well
         if lease.robots is not None:
             lane.robots_at, lane.robots_why = lease.robots.fetched_at, _why(lease.robots)

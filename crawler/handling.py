@@ -43,6 +43,12 @@ class PageDoor(Door, Protocol):
     deadline: asyncio.Timeout | None
     interrupt: CrawlerError | None
 
+    def count(self) -> None:
+        """Count one more fetch on the page's account. Raises HandlerError when there are too many."""
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """Within it the time that the author's code has does not pass."""
+
 
 OURS = (SpiderError, FetchError, NotNow, LimitReached, LeaseLost, StoreError)
 

@@ -226,7 +226,7 @@ class Crawl:
             self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb,
             has_feed=self._run.has_feed,
         )  # fmt: skip
-        visitor.learn_seeds(self._run.seeds)
+        visitor.linker.learn_seeds(self._run.seeds)
         self._engine = Engine(self._frontier, visitor, self._budget, Clock())
         self._engine.feeder.engines = self._engines
         self._stats = Stats(self._engine, counts)
@@ -250,10 +250,10 @@ class Crawl:
 
     def _first_links(self, visitor: Visitor) -> list[Link]:
         """The run's first page is `start()` itself; what else was asked for by hand are seeds too."""
-        links = [visitor.link(Request(START + "/", kind="start"))]
+        links = [visitor.linker.link(Request(START + "/", kind="start"))]
         for request in self._seeds:
-            visitor.let_in(request.url, written=True)
-            links += visitor.seed_links(request)
+            visitor.linker.let_in(request.url, written=True)
+            links += visitor.linker.seed_links(request)
         return links
 
     async def _crawled(self) -> Summary:

@@ -1,4 +1,4 @@
-"""The session's life in a crawl: who logs in, who waits for it, and what is done when an answer says it is over.
+"""A session's life in a crawl: who logs in, who waits for it, what is done when an answer says it is over, or banned.
 
 One engine of all logs in, by a claim in the journal; a page whose turn comes meanwhile gives its host's place back, and
 is asked again once the session stands.
@@ -9,48 +9,45 @@ import logging
 
 from msgspec.structs import replace
 
-from crawler.asking import Asker, changed_cookies, logging_in
+from crawler.asking import Asker, changed_cookies, session_in_use
 from crawler.budget import LimitReached
+from crawler.cookies import SessionState
 from crawler.door import Door
-from crawler.errors import FetchError, LeaseLost, LoginFailed, SpiderError, escaped
-from crawler.fetch import Reply
-from crawler.frontier import SessionStore, StoredSession
-from crawler.handling import NotNow, drained, failure_of
-from crawler.models import Page, Request, State, Visit
-from crawler.politeness import REDIRECTS, back_off
-from crawler.redirects import hop
-from crawler.response import Response
+from crawler.errors import FetchError, LeaseLost, SpiderError, escaped
+from crawler.frontier import StoredSession
+from crawler.handling import NotNow, drained
+from crawler.models import Page
+from crawler.politeness import back_off
 from crawler.session import Session
 from crawler.spider import logs_in
-from crawler.visits import header
 
 log = logging.getLogger(__name__)
-MOST_RETURNS = 2  # of one page that says it was logged out
-MOST_FAILURES = 3  # of the login in a row, before the crawl is stopped
+MOST_FAILURES = 3  # of the login in a row, before the crawl is stopped, or does without the session
 POLL = 0.5
 
 
-class Logins:
-    """Keeps `Asker.session` up to date for a spider with a ``login``; without one there is nothing to do."""
+class Login:
+    """Keeps one session up to date. `is_only`: there is no other that could stand in for it."""
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, name: str, *, is_only: bool) -> None:
         self._asker = asker
         self._spider = asker.visitor.spider
-        self._is_wanted = logs_in(self._spider)
-        self._is_valid = self._is_proven = False
+        self._store = asker.engine.frontier.sessions.named(name)
+        self._is_only = is_only
         self._making: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._returns: dict[int, int] = {}  # of pages (seq) that said they were logged out
-        self.version = 0
+        self._failures = self._strikes = 0
+        self._signs: set[int] = set()  # pages (seq) in a row that looked like a ban
+        self.name = name
+        self.session: Session | None = None
+        self.version = self.good = 0
+        self.is_ready = self.is_proven = False
+        self.retired_until = 0.0
+        self.reason = ""
 
     @property
-    def _sessions(self) -> SessionStore:
-        return self._asker.engine.frontier.sessions
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether pages may be asked."""
-        return self._is_valid or not self._is_wanted
+    def is_retired(self) -> bool:
+        """Whether it is left alone for now."""
+        return self.retired_until > self._asker.engine.clock.epoch()
 
     async def wait(self) -> None:
         """Come back when a session stands. Raises NotNow when none could be made, LimitReached when the crawl ends."""
@@ -76,83 +73,98 @@ class Logins:
     async def _make(self) -> None:
         """Take up the session that is stored, or make the next one, or wait for the engine that is at it."""
         while True:
-            known = await self._sessions.look()
+            known = await self._store.look()
             if known.is_valid:
                 self._take(known)
                 return
+            if known.retired_until > self._asker.engine.clock.epoch():
+                self._retire(known)
+                raise NotNow(self._asker.engine.clock.epoch(), f"session {self.name} is retired")
             if self._asker.engine.outcome:
                 raise LimitReached(self._asker.engine.outcome)
-            if await self._sessions.claim(known.version):
+            if await self._store.claim(known.version):
                 await self._log_in(known)
                 return
             await asyncio.sleep(POLL)
 
     async def _log_in(self, known: StoredSession) -> None:
         door = Door(self._asker)
-        session = Session(replace(known.state, headers={}), door.fetch)
-        logging_in.set(session)
+        before = SessionState() if known.reason else replace(known.state, headers={})  # a ban may be upon its cookies
+        session = Session(before, door.fetch, self.name)
+        session_in_use.set(session)
         changed_cookies.set([])
         try:
-            limit = self._asker.engine.settings.handler_timeout
-            await drained(lambda: self._spider.login(session), door, limit)
-            kept = await self._sessions.keep(session.state())
+            if logs_in(self._spider):
+                limit = self._asker.engine.settings.handler_timeout
+                await drained(lambda: self._spider.login(session), door, limit)
+            kept = await self._store.keep(session.state())
         except (NotNow, LeaseLost, LimitReached):
-            await self._sessions.release()
+            await self._store.release()
             raise
         except (FetchError, SpiderError) as error:
-            await self._sessions.release()
-            raise self._failed(error) from error
+            raise await self._failed(known, error) from error
         except asyncio.CancelledError:
-            await asyncio.shield(self._sessions.release())
+            await asyncio.shield(self._store.release())
             raise
         self._failures = 0
-        log.info("%s is logged in (session %d)", self._spider.name, kept.version)
+        if logs_in(self._spider):
+            log.info("%s is logged in (session %s, %d)", self._spider.name, self.name, kept.version)
         self._take(kept)
 
-    def _failed(self, error: FetchError | SpiderError) -> NotNow:
+    async def _failed(self, known: StoredSession, error: FetchError | SpiderError) -> NotNow:
         """What follows from a login that failed: another try after a while, or the end, since passwords get locked."""
         self._failures += 1
         log.warning("the login failed: %s", escaped(str(error)))
-        if self._failures >= MOST_FAILURES:
+        now = self._asker.engine.clock.epoch()
+        if self._failures >= MOST_FAILURES and self._is_only:
             self._asker.engine.stop("login failed")
-        return NotNow(self._asker.engine.clock.epoch() + back_off(self._failures), "the login failed")
+        elif self._failures >= MOST_FAILURES:
+            self._failures = 0
+            await self._strike(known.version, 1, f"its login failed: {escaped(str(error))}")
+            await self._store.release()
+            return NotNow(now, "the login failed")
+        await self._store.release()
+        return NotNow(now + back_off(self._failures), "the login failed")
 
     def _take(self, known: StoredSession) -> None:
-        self.version, self._is_valid, self._is_proven = known.version, True, False
-        self._asker.session = Session(known.state)
+        self.version, self.is_ready, self.is_proven = known.version, True, False
+        self._signs.clear()
+        self._strikes, self.retired_until, self.reason = known.strikes, known.retired_until, known.reason
+        self.session = Session(known.state, name=self.name)
 
-    # -- answers
+    async def expire(self, version: int) -> None:
+        """The session of that version is over, unless that is known."""
+        if version == self.version and self.is_ready:
+            self.is_ready = False
+            await self._store.expire(version)
 
-    def says_out(self, request: Request, reply: Reply, response: Response) -> bool:
-        """Whether the spider takes an answer for that of somebody who is not logged in. Raises HandlerError."""
-        if not self._is_wanted:
-            return False
-        try:
-            if reply.status in REDIRECTS:
-                most = self._asker.engine.settings.max_redirects
-                response.url = hop(request, reply.status, header(reply, "Location"), most).url
-            is_out = bool(self._spider.logged_out(response))
-        except FetchError:  # a redirect to nowhere says nothing
-            return False
-        except Exception as error:  # the spider's code may raise anything
-            raise failure_of(error) from error
-        finally:
-            response.url = reply.url
-        if not is_out:
-            self._is_proven = True
-        return is_out
+    # -- its health
 
-    async def returned(self, page: Page, token: int, version: int) -> Visit:
-        """The page goes back at no cost, and the session it was asked in is over; twice at most, then it has failed."""
-        times = self._returns.pop(page.seq, 0) + 1
-        if times > MOST_RETURNS:
-            error = LoginFailed(f"logged out after {MOST_RETURNS} logins", url=page.request.url)
-            return await self._asker.visitor.failed(page, token, error)
-        self._returns[page.seq] = times
-        is_pages_own = times > 1 and self._is_proven  # others are still let in
-        if version == self.version and self._is_valid and not is_pages_own:
-            self._is_valid = False
-            await self._sessions.expire(version)
-            log.info("%s was logged out: %s", self._spider.name, page.request.url)
-        now = self._asker.engine.clock.epoch()
-        return Visit(page, token, State.PENDING, "logged out", ended_at=now, due_at=now)
+    async def banned(self, version: int, page: Page) -> None:
+        """A page asked in it looks like one to somebody who is banned; after so many in a row it is retired."""
+        if version == self.version and not self.is_retired and page.seq not in self._signs:
+            self._signs.add(page.seq)
+            self._strikes += 1  # at once, so that a good answer that comes meanwhile clears it
+            most = self._asker.engine.settings.session_bans
+            await self._strike(version, most, f"banned, as on {page.request.url}")
+
+    async def _strike(self, version: int, most: int, reason: str) -> None:
+        until = self._asker.engine.clock.epoch() + self._asker.engine.settings.session_rest
+        known = await self._store.strike(version, most, until, reason)
+        self._strikes = known.strikes
+        self.is_ready = self.is_ready and known.is_valid and known.version == version  # or another engine made the next
+        if known.retired_until > self._asker.engine.clock.epoch() and not self.is_retired:
+            self._retire(known)
+            log.warning("session %s of %s is retired: %s", self.name, self._spider.name, self.reason)
+
+    def _retire(self, known: StoredSession) -> None:
+        self.retired_until, self.reason, self.is_ready = known.retired_until, known.reason, False
+
+    async def well(self) -> None:
+        """A page that was asked in it was answered as it should be."""
+        self.good += 1
+        self.is_proven = True
+        self._signs.clear()
+        if self._strikes:
+            self._strikes = 0
+            await self._store.clear(self.version)

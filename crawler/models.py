@@ -14,7 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from crawler.cookies import Cookie
+from crawler.likeness import Likeness
 from crawler.revisit import UNCHANGED, History
+from crawler.shapes import Shape
 
 if TYPE_CHECKING:
     Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
@@ -49,7 +51,8 @@ class Request(Struct, frozen=True, omit_defaults=True):
     """One thing to ask for. Made by `Response.request`, `Response.follow`, `Spider.request`; never changed.
 
     ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON;
-    ``group`` is what it shares limits with beside its host, which makes no other page of it.
+    ``session`` is the name of the one that it is asked in, if that matters; ``group`` is what it shares limits with
+    beside its host, which makes no other page of it.
     """
 
     url: str
@@ -69,6 +72,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     retry: bool = False
     hops: tuple[str, ...] = ()
     path: str | None = None
+    session: str | None = None
     by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
     group: str | None = None
 
@@ -174,6 +178,8 @@ class Lease(Struct):
     robots: "RobotsRecord | None" = None
     circuit: str = ""
     groups: Mapping[str, tuple[float, float]] = {}
+    shapes: Sequence[Shape] = ()
+    likenesses: Sequence[Likeness] = ()
 
 
 class RobotsRecord(Struct, frozen=True):
@@ -231,9 +237,9 @@ class Visit(Struct):
 
     A page that is to be tried again has state PENDING and a ``due_at`` (epoch seconds); the try is `charged` to the
     page, or `deferred` by its host's fault, or counts as none. ``cookies`` are what it changed of the session of that
-    version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest of its
-    body, ``etag`` and ``modified`` what the server says of that; ``cuts`` by their reasons. It is visited again at
-    ``revisit_at``, after so long an ``interval``.
+    name and version. ``canonical`` is the URL that the page gives as its own, where it is another; ``content`` a digest
+    of its body, ``etag`` and ``modified`` what the server says of that; ``shape`` what is known now of its URL's shape,
+    where that matters; ``cuts`` by their reasons. It is visited again at ``revisit_at``, after so long an ``interval``.
     """
 
     page: Page
@@ -258,13 +264,15 @@ class Visit(Struct):
     circuit: str | None = None
     events: Sequence[Event] = ()
     cookies: Sequence[Cookie] = ()
-    session: int = 0
+    session: tuple[str, int] = ("", 0)
     canonical: str | None = None
     content: bytes = b""
     etag: str | None = None
     modified: str | None = None
     revisit_at: float | None = None
     interval: float | None = None
+    shape: Shape | None = None
+    likeness: Likeness | None = None
     cuts: Mapping[str, Cut] = {}
 
     @property

@@ -34,9 +34,9 @@ class Progress(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True):
-    """How an invocation ended. `outcome` is "finished", "parked" or "stopped: …"; pages, items, bytes are its own.
+    """How an invocation ended. `outcome` is "finished", "parked" or "stopped: …", or says why it is parked.
 
-    ``cached`` replies came from the cache, not from their site.
+    Pages, items, bytes are its own. ``cached`` replies came from the cache, not from their site.
     """
 
     job: str

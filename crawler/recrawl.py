@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from crawler.fetch import Reply
+from crawler.likeness import NEAR_DUPLICATE
 from crawler.models import Page, Request, State, Visit
 from crawler.revisit import CHANGED, UNCHANGED, Revisit, conditions, digest, next_interval, policy_for, validator
 
@@ -69,4 +70,4 @@ def _has_changed(visit: Visit) -> bool | None:
         return None
     if visit.state == State.GONE:
         return visit.page.history is not None and bool(visit.page.history.content)
-    return visit.reason == CHANGED
+    return visit.reason.partition(": ")[0] in {CHANGED, NEAR_DUPLICATE}

@@ -34,6 +34,7 @@ _TYPES: dict[str, Any] = {
     "anywhere": bool,
     "retry": bool,
     "group": Annotated[str, Meta(pattern=r"\A[^:\s]{1,100}\Z")],
+    "session": Annotated[str, Meta(min_length=1)],
 }
 _SECRET = {"cookies", "form"}  # of these a message has the names alone
 _FIELDS = {"to": "handler", "json": "body", "form": "body"}
@@ -52,7 +53,7 @@ class Options(TypedDict, total=False):
     ``key``: what tells the request from others, instead of method, URL and body. ``accept``: further content types to
     take, such as ``"application/pdf"``. ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``:
     though it is out of scope. ``retry``: though it is neither GET nor HEAD. ``group``: the name whose limits it
-    shares, beside those of its host (setting ``groups``).
+    shares, beside those of its host (setting ``groups``). ``session``: one of the spider's ``sessions``, by name.
     """
 
     to: Target | None
@@ -71,6 +72,7 @@ class Options(TypedDict, total=False):
     anywhere: bool | None
     retry: bool | None
     group: str | None
+    session: str | None
 
 
 class Requests(Sequence[Request]):

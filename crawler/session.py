@@ -1,6 +1,6 @@
 """A session: who a site takes us for, from the login on. What `Spider.login` has in its hands."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Unpack
 
 import msgspec
@@ -14,10 +14,22 @@ from crawler.response import Response
 from crawler.urls import split
 
 
-class Session:
-    """Cookies as a browser keeps them (RFC 6265), headers by origin, and the requests of a login."""
+def are_names(value: object) -> bool:
+    """Whether these can be the names of a spider's sessions."""
+    names = [*value] if isinstance(value, Sequence) and not isinstance(value, str | bytes) else [None]
+    return all(isinstance(name, str) and name.isprintable() and name for name in names) and len({*names}) == len(names)
 
-    def __init__(self, state: SessionState, fetch: Callable[[Request], Awaitable[Response]] | None = None) -> None:
+
+class Session:
+    """Cookies as a browser keeps them (RFC 6265), headers by origin, and the requests of a login.
+
+    ``name`` is one of the spider's ``sessions``, if it names any.
+    """
+
+    def __init__(
+        self, state: SessionState, fetch: Callable[[Request], Awaitable[Response]] | None = None, name: str = ""
+    ) -> None:
+        self.name = name
         self.jar = Jar(state.cookies)
         self._headers = {origin: dict(headers) for origin, headers in state.headers.items()}
         self._fetch = fetch

@@ -113,6 +113,20 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Count, Meta(description="links with one and the same segment more often are traps")
     ] = 3
     max_query_parameters: Annotated[Count, Meta(description="links with more parameters in their query are traps")] = 10
+    max_same_pages: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="pages of one URL shape with one body; links of further ones are left out; 0: no limit",
+        ),
+    ] = 20
+    max_barren_pages: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="pages of one URL shape, half of them in vain; they lead to no more of it; 0: no limit",
+        ),
+    ] = 1000
     drop_parameters: Annotated[
         tuple[str, ...], Meta(description="parameters (* and ? are wildcards) that make no other page: session ids")
     ] = SESSION_PARAMETERS
@@ -120,8 +134,16 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     canonical_identity: Annotated[
         bool, Meta(description="a page that names another URL as its canonical one is not handled: that one is")
     ] = False
+    near_duplicates: Annotated[
+        Annotated[float, Meta(ge=0.7, le=1)] | None,
+        Meta(description="a page that is so much like one before it, in its words, is not handled (0.7 to 1)"),
+    ] = None
     max_redirects: Annotated[int, Meta(ge=0, description="hops of one redirect chain")] = 10
     handler_timeout: Annotated[Timeout, Meta(description="an async handler is cancelled after it")] = 30.0
+    session_bans: Annotated[
+        Count, Meta(description="pages in a row with an answer that looks like a ban: their session is retired")
+    ] = 3
+    session_rest: Annotated[Timeout, Meta(description="how long a retired session is left alone")] = 3600.0
     insecure_hosts: Annotated[list[str], Meta(description="host patterns whose TLS certificate is not verified")] = []
     credentials: Annotated[
         dict[str, Credential], Meta(description="who we are to an origin: user and password, or token")

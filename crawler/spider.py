@@ -39,9 +39,10 @@ from crawler.models import Request
 from crawler.requests import Headers, Options, described, resolved
 from crawler.response import Response
 from crawler.scope import Scope
-from crawler.session import Session
+from crawler.session import Session, are_names
 from crawler.sitemaps import since
 from crawler.urls import canonical
+from crawler.wraps import Wrap
 
 Args = TypeVarTuple("Args")
 Result = TypeVar("Result")
@@ -87,6 +88,10 @@ class Spider:
     """What each item is taken through before it is stored, in order: see `items.refined`."""
     headers: Mapping[str, str] = {}
     """Headers of every request."""
+    sessions: Sequence[str] = ()
+    """Names of sessions in which pages are asked in turn, such as accounts: each has its own cookies and `login`."""
+    wrap: Sequence[Wrap] = ()
+    """What is put around each fetch of a page, the first outermost: ``async def wrapped(request, fetch)``."""
     item_key: Keys = ()
     """The field, or fields, by which its items are told from others when pages are visited again; or by their class."""
     sitemaps: bool | Sequence[str] = False
@@ -136,8 +141,8 @@ class Spider:
     async def login(self, session: Session) -> None:
         """Log in, by ``await session.get(url)``, ``.post(url, form=…)`` and ``.submit(response.form(…))``.
 
-        Unless it is overridden nobody logs in, and no cookies are kept. It is called before the first page is asked,
-        and when `logged_out` says so; the session outlives the process.
+        Unless it is overridden nobody logs in; without ``sessions`` no cookies are kept either. It is called before the
+        first page is asked, for each of the ``sessions``, and when `logged_out` says so; they outlive the process.
         """
 
     def logged_out(self, response: Response) -> bool:  # noqa: ARG002  # for authors
@@ -146,6 +151,13 @@ class Spider:
         A redirect is asked about too: its ``status`` is 302 or so, and its ``url`` where it leads.
         """
         return False
+
+    def banned(self, response: Response) -> bool:
+        """Whether an answer is one to somebody who is banned; asked of every page of a spider with ``sessions``.
+
+        401, 403 and 429, unless overridden. Of a redirect ``response.url`` is where it leads.
+        """
+        return response.status in {401, 403, 429}
 
     def request(self, url: str, **options: Unpack[Options]) -> Request:
         """A request for an absolute URL, for `start` and ``seeds``; raises `HandlerError` if it is none."""
@@ -270,10 +282,16 @@ _EXPECTED: Sequence[tuple[str, Callable[[Any], bool], str]] = (
     ("seeds", _is_list, "a list of URLs, also when there is only one"),
     ("scope", lambda scope: scope is None or isinstance(scope, Scope), "a Scope or None"),
     ("settings", lambda settings: isinstance(settings, Mapping), "a dict of settings by name"),
+    ("sessions", are_names, "a list of names, each of them once"),
     ("item_key", are_keys, "a field, a list of fields, or a dict of these by the item's class"),
     ("sitemaps", _are_sitemaps, "True, or a list of absolute http or https URLs"),
     ("sitemap_since", _is_date, "a date such as 2024-05-17, or how long ago, such as 7d"),
     ("sitemap_to", lambda to: isinstance(to, Mapping), "a dict of names of handlers by patterns for URLs"),
+    (
+        "wrap",
+        lambda wraps: _is_list(wraps) and all(map(callable, wraps)),
+        "a list of async functions of request and fetch",
+    ),
     ("pipeline", lambda steps: _is_list(steps) and all(map(callable, steps)), "a list of functions from item to item"),
 )
 

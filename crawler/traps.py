@@ -7,8 +7,10 @@ from msgspec import Struct
 from crawler.urls import split
 
 SEGMENTS, REPEATED, PARAMETERS = "trap: path segments", "trap: repeated segment", "trap: query parameters"
+SAME, BARREN = "trap: same content", "trap: nothing new"
 SETTING_OF = {
     SEGMENTS: "max_path_segments", REPEATED: "max_repeated_segments", PARAMETERS: "max_query_parameters",
+    SAME: "max_same_pages", BARREN: "max_barren_pages",
 }  # fmt: skip
 
 

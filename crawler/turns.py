@@ -6,25 +6,38 @@ from collections.abc import AsyncIterator, Sequence
 
 from msgspec.structs import replace
 
-from crawler.asking import Asker, changed_cookies
+from crawler.asking import Asker, changed_cookies, session_in_use
+from crawler.budget import LimitReached
 from crawler.cookies import Cookie
 from crawler.discovery import listed, sitemap, unread
-from crawler.door import Door, unreachable
+from crawler.door import Door
 from crawler.downloads import download
-from crawler.errors import FetchError, HandlerError, HttpError, ResponseTooLarge, StoreError, StoreUnavailable, escaped
+from crawler.errors import (
+    FetchError,
+    HandlerError,
+    HttpError,
+    ResponseTooLarge,
+    SpiderError,
+    StoreError,
+    StoreUnavailable,
+    escaped,
+)
 from crawler.feeder import HostLane
 from crawler.fetch import Reply
 from crawler.handling import AtWork, NotNow, failure_of, trace_of
-from crawler.logins import Logins
+from crawler.hops import unreachable
+from crawler.logins import Login
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.parsing import is_large
 from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
-from crawler.recrawl import conditional, schedule, unchanged
+from crawler.recrawl import schedule, unchanged
 from crawler.redirects import hop
 from crawler.response import Response
 from crawler.robots import ALLOW_ALL, Robots
+from crawler.rotation import Rotation
 from crawler.urls import canonical, split
 from crawler.visits import header
+from crawler.wrapping import asked
 
 log = logging.getLogger(__name__)
 ROBOTS_HOPS = 5  # RFC 9309 section 2.3.1.2
@@ -40,19 +53,34 @@ class Turns:
         self._asker = asker
         self._engine = asker.engine
         self._visitor = asker.visitor
-        self._logins = Logins(asker)
+        self._rotation = Rotation(asker)
 
     async def visit(self, lane: HostLane, page: Page) -> Visit:
         """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
-        version, changed = self._logins.version, list[Cookie]()
+        changed = list[Cookie]()
         changed_cookies.set(changed)
-        must_wait = page.request.is_counted and not self._logins.is_ready
-        visit = await (self._logged_in(lane, page) if must_wait else self._visit(lane, page))
-        visit.cookies, visit.session = changed, version
+        try:
+            login = self._rotation.choose(page)
+        except NotNow as error:
+            self._asker.free(lane, page.request, was_sent=False)
+            return self._visitor.put_off(page, lane.token, error)
+        except LimitReached:
+            self._asker.free(lane, page.request, was_sent=False)
+            raise
+        session_in_use.set(None if login is None else login.session)
+        if login is None:
+            visit = await self._visit(lane, page, None)
+        else:
+            version = login.version
+            if self._rotation.is_named and page.request.is_counted:
+                page = replace(page, request=replace(page.request, session=login.name))  # where it leads to goes along
+            must_wait = page.request.is_counted and not login.is_ready
+            visit = await (self._logged_in(lane, page, login) if must_wait else self._visit(lane, page, login))
+            visit.cookies, visit.session = changed, (login.name, version)
         schedule(visit, self._engine.settings.revisit)
         return visit
 
-    async def _visit(self, lane: HostLane, page: Page) -> Visit:
+    async def _visit(self, lane: HostLane, page: Page, login: Login | None) -> Visit:
         robots = lane.robots
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
@@ -73,7 +101,7 @@ class Turns:
             elif kind == "robots":
                 visit = await self._robots(lane, page, await self._asker.ask(lane, page.request))
             else:
-                visit = await self._page(lane, page)
+                visit = await self._page(lane, page, login)
         except NotNow as error:
             return self._visitor.put_off(page, lane.token, error)
         except (StoreUnavailable, MemoryError) as error:
@@ -83,10 +111,16 @@ class Turns:
         self._asker.settle(lane, visit)
         return visit
 
-    async def _page(self, lane: HostLane, page: Page) -> Visit:
-        version, request, door = self._logins.version, page.request, Door(self._asker)
-        reply = await self._asker.ask(lane, conditional(page))
+    async def _page(self, lane: HostLane, page: Page, login: Login | None) -> Visit:
+        version, request, door = 0 if login is None else login.version, page.request, Door(self._asker)
+        try:
+            reply = await asked(self._asker, lane, page, door)
+        except SpiderError as error:
+            visit = Visit(page, lane.token, State.FAILED, "", 0, 0, self._engine.clock.epoch())
+            return self._visitor.broken(visit, "wrap", error)
         if (as_before := unchanged(page, lane.token, reply, self._engine.clock.epoch())) is not None:
+            if login is not None:
+                await login.well()
             return as_before
         response = Response(
             request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
@@ -94,20 +128,21 @@ class Turns:
         if is_large(response):
             with AtWork(self._visitor.breadcrumb, page.seq):
                 await self._asker.parser.parsed(response)
-        try:
-            is_out = self._logins.says_out(request, reply, response)
-        except HandlerError as error:
-            visit = Visit(page, lane.token, State.FAILED, "", reply.status, reply.size, self._engine.clock.epoch())
-            return self._visitor.broken(visit, "logged_out", error)
-        if is_out:
-            return await self._logins.returned(page, lane.token, version)
+        if login is not None:
+            try:
+                why = await self._rotation.judged(login, version, page, reply, response)
+            except HandlerError as error:
+                visit = Visit(page, lane.token, State.FAILED, "", reply.status, reply.size, self._engine.clock.epoch())
+                return self._visitor.broken(visit, "banned or logged_out", error)
+            if why:
+                return await self._rotation.returned(login, version, page, lane.token, why)
         return await self._visitor.judged(page, lane.token, reply, response, door, lane.circuit)
 
-    async def _logged_in(self, lane: HostLane, page: Page) -> Visit:
+    async def _logged_in(self, lane: HostLane, page: Page, login: Login) -> Visit:
         """A page goes back, to be asked when the session stands for which it has waited here."""
         self._asker.free(lane, page.request, was_sent=False)
         try:
-            await self._logins.wait()
+            await login.wait()
         except NotNow as error:
             return self._visitor.put_off(page, lane.token, error)
         return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch(), "logged in"))
@@ -168,8 +203,8 @@ class Turns:
             raise HandlerError(f"start() yielded {seed!r}: seeds are absolute http or https URLs, or requests")
         request = replace(seed, url=url, depth=0) if isinstance(seed, Request) else Request(url)
         self._visitor.check(request)
-        self._visitor.let_in(url, written=True)
-        return self._visitor.seed_links(request)
+        self._visitor.linker.let_in(url, written=True)
+        return self._visitor.linker.seed_links(request)
 
     async def _sow(self, links: Sequence[Link]) -> list[Link]:
         self._engine.expect(await self._engine.frontier.add(list(dict.fromkeys(links))))  # hosts in common
@@ -187,7 +222,7 @@ class Turns:
                     visit, RobotsRecord(404, b"", visit.ended_at, visit.ended_at + ROBOTS_LIFETIME), ALLOW_ALL
                 )
             visit.reason = f"{ROBOTS}: redirected to {target.url}"
-            visit.links = [self._visitor.robots_hop(page, target)]
+            visit.links = [self._visitor.linker.robots_hop(page, target)]
             return visit
         if reply.status == 429 or reply.status >= 500:
             error = HttpError(f"status {reply.status}", url=reply.url, status=reply.status)

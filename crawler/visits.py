@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from msgspec.structs import replace
@@ -13,12 +13,14 @@ from crawler.changes import keyed
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
 from crawler.fetch import Reply
-from crawler.frontier import Breadcrumb, Seeds
+from crawler.frontier import Breadcrumb
 from crawler.groups import group_pace
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow
 from crawler.identity import Identity
 from crawler.items import encode
-from crawler.models import ROBOTS_PRIORITY, SITEMAP_PRIORITY, Cut, Item, Link, Page, Request, State, Visit, packed
+from crawler.likeness import NEAR_DUPLICATE, Likenesses
+from crawler.linker import Linker
+from crawler.models import Cut, Item, Lease, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, UNREACHABLE, fate, retry_after
 from crawler.recrawl import note
 from crawler.redirects import hop, in_place_of, separate
@@ -26,16 +28,12 @@ from crawler.requests import MAX_PRIORITY, Requests
 from crawler.response import Response
 from crawler.robots import Robots
 from crawler.scope import Gate
-from crawler.seen import Seen
 from crawler.settings import Settings
 from crawler.spider import Spider, handler, page_at_work
-from crawler.traps import SETTING_OF
-from crawler.urls import Fingerprints, canonical, split
+from crawler.urls import canonical, split
 
 log = logging.getLogger(__name__)
-GUESSED = "guessed"  # the data of a request for a sitemap that nobody has named
 AT_ONCE = 2_000  # links of one page that are made ready without a pause
-DOWNLOAD_PRIORITY = 1 << 20  # downloads yield to the pages of their host
 READABLE = ("text/", "application/json", "application/xml", "application/xhtml+xml")
 TEXTUAL_SUFFIXES = ("+xml", "+json")
 
@@ -50,15 +48,19 @@ class Visitor:
         self.spider = spider
         self.settings = settings
         self.gate = gate
-        self.seen = Seen()
-        self._outside = Seen()  # URLs out of scope, so that each is judged once
-        self._fingerprints = Fingerprints(key)
+        self.linker = Linker(settings, gate, key, finds_sitemaps=spider.sitemaps is True)
         self._identity = Identity(settings)
+        self._likenesses = Likenesses(settings.near_duplicates) if settings.near_duplicates else None
         self._clock = clock
         self.breadcrumb = breadcrumb
         self._has_feed = has_feed
-        self._warned: set[str] = set()
         self._methods: set[str] = set()  # names of handlers that are there
+
+    def learn(self, lease: Lease) -> None:
+        """Take up what the journal has of a host's pages."""
+        self.linker.shapes.learn(lease.origin, lease.shapes)
+        if self._likenesses is not None:
+            self._likenesses.learn(lease.likenesses)
 
     # -- before the fetch
 
@@ -92,6 +94,10 @@ class Visitor:
 
         return wanted
 
+    def at_work(self, page: Page) -> AtWork:
+        """Within it the code that runs is known to be a page's, should the process die of it."""
+        return AtWork(self.breadcrumb, page.seq)
+
     # -- after the fetch
 
     def skipped(self, page: Page, token: int, reason: str) -> Visit:
@@ -112,6 +118,8 @@ class Visitor:
             raise HandlerError(f"priority {request.priority} is beyond {MAX_PRIORITY:,} either way")
         if request.group and group_pace(self.settings, request.group) is None:
             raise HandlerError(f"group {request.group!r} has no limits: give it some in the setting groups")
+        if request.session is not None and request.session not in self.spider.sessions:
+            raise HandlerError(f"{request.session!r} is none of the spider's sessions")
         for name in (request.handler, request.failed):
             if name and name not in self._methods:
                 self._method(name)
@@ -139,14 +147,29 @@ class Visitor:
         visit.canonical = self._canonical(page, response)
         if visit.canonical and self._is_elsewhere(page.request, reply.status, visit.canonical):
             visit.reason = f"canonical: {visit.canonical}"
-            visit.links = [self.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
+            visit.links = [self.linker.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
             return visit
         note(visit, reply)
+        if self._likenesses is not None and self._is_plain(visit) and self._is_like_another(visit, response):
+            return visit
         return await self.handled(visit, response, door)
+
+    def _is_like_another(self, visit: Visit, response: Response) -> bool:
+        """Whether a page is told as another in nearly the same words, so that it is not handled."""
+        assert self._likenesses is not None
+        if not response.is_html:
+            return False
+        with self.at_work(visit.page):
+            text = response.text("body", default="")
+        visit.likeness = self._likenesses.of(visit.page.seq, visit.page.request.url, text)
+        other = None if visit.likeness is None else self._likenesses.find(visit.likeness)
+        if other is not None:
+            visit.reason, visit.likeness = f"{NEAR_DUPLICATE}: {other}", None
+        return other is not None
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
-        with AtWork(self.breadcrumb, page.seq):  # it may have to be parsed for that
+        with self.at_work(page):  # it may have to be parsed for that
             named = response.canonical
         return None if named == page.request.url else named
 
@@ -172,7 +195,19 @@ class Visitor:
             return replace(await self.failed(visit.page, visit.token, error), ready_at=None)
         except SpiderError as error:
             return self.broken(visit, response.requested.handler, error)
+        if self._likenesses is not None and visit.likeness is not None:
+            self._likenesses.learn([visit.likeness])
+        if self._is_plain(visit) and visit.page.history is None:  # each page counts once
+            leads, has_items = self.linker.unknown(visit.links), bool(visit.items)
+            visit.shape = self.linker.shapes.note(
+                visit.page.request.url, visit.content, body=response.body, has_items=has_items, leads=leads
+            )
         return visit
+
+    def _is_plain(self, visit: Visit) -> bool:
+        """Whether nothing but its URL tells a page from others."""
+        request = visit.page.request
+        return bool(visit.content) and visit.status < 300 and not request.identity and request.data is None
 
     def broken(self, visit: Visit, name: str, error: SpiderError) -> Visit:
         """The Visit of a page at which the spider's method of that name failed."""
@@ -215,7 +250,7 @@ class Visitor:
             return await self.failed(page, token, error)
         is_seed = request.depth == 0 and request.kind == "page"
         if is_seed:
-            self.let_in(target.url, moved=True)
+            self.linker.let_in(target.url, moved=True)
         refusal = None if request.kind != "page" or request.anywhere else self.gate.refusal(target.url)
         if refusal:
             visit.state, visit.reason = State.SKIPPED, f"{refusal}: redirected to {target.url}"
@@ -224,7 +259,9 @@ class Visitor:
             target = separate(target, f"{request.identity} {request.url}")
         visit.reason = f"redirected: {target.url}"
         parent = visit.page.seq
-        visit.links = self.seed_links(target, parent=parent) if is_seed else [self.link(target, parent=parent)]
+        visit.links = (
+            self.linker.seed_links(target, parent=parent) if is_seed else [self.linker.link(target, parent=parent)]
+        )
         return visit
 
     def _leads_to_itself(self, target: Request) -> bool:
@@ -237,44 +274,23 @@ class Visitor:
         """The seconds that an answer asks to wait."""
         return retry_after(header(reply, "Retry-After"), self._clock())
 
-    # -- robots.txt
-
-    def robots_link(self, origin: str, known_at: float) -> Link:
-        """The page that must be fetched before any other of a host; once for each time that the last one ran out."""
-        url, key = origin + "/robots.txt", f"robots {known_at:.0f}"
-        return self.link(Request(url, kind="robots", key=key, priority=ROBOTS_PRIORITY))
-
-    def robots_hop(self, page: Page, target: Request) -> Link:
-        """Where a robots.txt was moved to; its verdict is for the host that was asked first."""
-        asked = page.request.data if isinstance(page.request.data, str) else split(page.request.url)[0]
-        return self.link(replace(target, data=asked, key=f"{page.request.key} of {asked}", priority=ROBOTS_PRIORITY))
-
-    # -- seeds
-
-    def seed_links(self, request: Request, *, parent: int | None = None) -> list[Link]:
-        """A seed on its way into the journal, and with it whatever sitemaps its host has, if the spider wants them."""
-        seed = self.link(request, seed=True, parent=parent)
-        if self.spider.sitemaps is not True:
-            return [seed]
-        key, url = f"sitemaps of {seed.origin}", seed.origin + "/sitemap.xml"
-        return [seed, self.link(Request(url, kind="sitemap", key=key, data=GUESSED, priority=SITEMAP_PRIORITY))]
-
     # -- what handlers yield
 
     async def _outcome(self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None) -> None:
         """Add to a Visit what a handler yields, through the pipeline and packed; all of it or nothing."""
-        at_work = AtWork(self.breadcrumb, visit.page.seq)
+        at_work = self.at_work(visit.page)
         token = page_at_work.set(at_work)
         try:
-            drained_all = self._drained(visit.page, name, called, door)
+            drained_all = self._drained(visit, name, called, door)
             visit.items, visit.links, visit.cuts = await timed("handler", Stepped(drained_all, at_work))
         finally:
             page_at_work.reset(token)
 
     async def _drained(
-        self, page: Page, name: str, called: Callable[[], object], door: PageDoor | None
+        self, visit: Visit, name: str, called: Callable[[], object], door: PageDoor | None
     ) -> tuple[list[Item], list[Link], dict[str, Cut]]:
-        limit, began = self.settings.handler_timeout, time.perf_counter()
+        page, limit, began = visit.page, self.settings.handler_timeout, time.perf_counter()
+        ended = self.linker.shapes.ended(page.request.url, visit.content) if self._is_plain(visit) else None
         yielded = await drained(called, door, limit)
         if door is None or door.deadline is None:
             warn_if_slow(name, page.request.url, began)
@@ -283,103 +299,22 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                for start in range(0, len(one) or 1, AT_ONCE):
+                asked = one.template
+                if asked.handler not in self._methods or asked.failed or asked.session or asked.group:
+                    self.check(replace(asked, url="http://any/"))
+                followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
+                for start in range(0, len(followed), AT_ONCE):
                     if start:
                         await asyncio.sleep(0)  # what else waits for the loop has its turn
-                    links += stages.each("links", self._followed(one[start : start + AT_ONCE], page, cuts))
+                    links += stages.each("links", self.linker.followed(followed[start : start + AT_ONCE], page, cuts))
             elif isinstance(one, Request):
-                links += self._asked(one, page, cuts)
+                self.check(one)
+                if ended is None or not self.linker.is_left_out(one, page, ended, cuts):
+                    links += self.linker.asked(one, page, cuts)
             elif (kept := await through(one, self.spider.pipeline, limit)) is not None:
                 item = encode(kept)
                 items.append(keyed(item, self.spider.item_key) if self._has_feed else item)
         return items, links, cuts
-
-    def _followed(self, requests: Requests, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
-        """Links of a page in bulk: one template, many URLs, nearly all of them known."""
-        template = requests.template
-        if template.handler not in self._methods or template.failed or template.group:
-            self.check(replace(template, url="http://any/"))
-        depth = page.request.depth + 1
-        plain = not template.identity
-        rest = packed(template)
-        urls = self.seen.unseen(requests.urls, depth) if plain else requests.urls
-        for url in urls if template.anywhere else self._outside.unseen(urls, 0):
-            refusal = None if template.anywhere else self.gate.refusal(url)
-            if refusal is None:
-                origin, path = split(url)
-                known_as, fingerprint = None, 0
-                if template.key is None and "?" not in path and ";" not in path:  # nearly all
-                    fingerprint = self._fingerprints.of(path, template.identity)
-                else:
-                    known_as, fingerprint = self._named(origin, path, template)
-                yield Link(
-                    origin, fingerprint, path, depth, template.priority, rest, parent=page.seq, plain=plain,
-                    known_as=known_as,
-                )  # fmt: skip
-            else:
-                self._outside.add(url, 0)
-                self.cut(url, refusal, cuts)
-
-    def _named(self, origin: str, path: str, request: Request) -> tuple[str | None, int]:
-        """What a request's page is known as, where that is not its path, and its fingerprint."""
-        if request.key is not None:
-            return None, self._fingerprints.of("", request.identity)
-        known_as = self._identity.known_as(origin, path) if request.kind == "page" else None
-        return known_as, self._fingerprints.of(known_as or path, request.identity)
-
-    def cut(self, url: str, refusal: str, cuts: dict[str, Cut]) -> None:
-        """Count a link that looks like a trap's, and say so once for a host."""
-        if refusal not in SETTING_OF:
-            return
-        cuts[refusal] = Cut(cuts[refusal].links + 1 if refusal in cuts else 1, url)
-        if (where := f"{refusal} on {split(url)[0]}") not in self._warned:
-            self._warned.add(where)
-            log.warning("links like %s are left out (%s): %s would let them in", url, refusal, SETTING_OF[refusal])
-
-    def _asked(self, request: Request, page: Page, cuts: dict[str, Cut]) -> Iterable[Link]:
-        self.check(request)
-        request = replace(request, depth=page.request.depth + 1)
-        refusal = None if request.anywhere or request.kind != "page" else self.gate.refusal(request.url)
-        if refusal is None:
-            yield self.link(request, parent=page.seq)
-        elif refusal in SETTING_OF:
-            self.cut(request.url, refusal, cuts)
-        elif split(request.url)[0] not in self._warned:
-            self._warned.add(split(request.url)[0])
-            log.warning(
-                "%s is out of scope (%s): widen the spider's scope, or pass anywhere=True", request.url, refusal
-            )
-
-    def let_in(self, url: str, *, moved: bool = False, written: bool = False) -> None:
-        """Make a seed part of the scope; links that were refused before may come again."""
-        if self.gate.let_in(url, moved=moved, written=written):
-            self._outside = Seen()
-
-    def learn_seeds(self, seeds: Seeds) -> None:
-        """Seeds that other engines have found."""
-        for origin in seeds.hosts:
-            self.let_in(origin + "/", written=origin in seeds.written)
-        for folder in seeds.folders:
-            self.let_in(folder, moved=True)
-
-    def link(self, request: Request, *, seed: bool = False, parent: int | None = None) -> Link:
-        """A request on its way into the journal."""
-        if request.kind == "download":
-            request = replace(request, priority=request.priority - DOWNLOAD_PRIORITY)
-        origin, path = split(request.url)
-        known_as, fingerprint = self._named(origin, path, request)
-        rest = packed(request)
-        plain = not request.identity
-        return Link(
-            origin, fingerprint, path, request.depth, request.priority, rest, seed, parent, plain, known_as,
-            written=seed and not request.hops,
-        )  # fmt: skip
-
-    def remember(self, links: Sequence[Link]) -> None:
-        """Links that are in the journal now."""
-        for link in links:
-            if link.plain:
-                self.seen.add(link.origin + link.path, link.depth)
 
 
 def header(reply: Reply, name: str) -> str:

@@ -9,6 +9,7 @@ from msgspec import structs
 from crawler.errors import ConfigError
 from crawler.frontier import Cursor, Frontier, JobFacts, Parting, Run, Want
 from crawler.models import FileRecord, Item, Lease, Link, Page, RobotsRecord, State, Visit
+from crawler.shapes import Shape
 from crawler.urls import Fingerprints, split
 
 JOB = JobFacts("books")
@@ -282,6 +283,23 @@ class FrontierContract:
         await desk.release(lease)
         lease = await desk.lease_one()
         assert lease.robots == record
+
+    async def test_shapes_are_kept(self, desk: Desk) -> None:
+        """What a visit tells of its URL's shape comes with the host's next lease; the latest of it counts."""
+        await desk.add("http://a.test/1", "http://a.test/2", "http://b.test/")
+        lease, _ = await desk.lease()
+        body, early, late = (
+            Shape("/#", "ab" * 16, 20, 0, "same"),
+            Shape("/#", "", 50, 9, ""),
+            Shape("/#", "", 99, 50, ""),
+        )
+        await desk.frontier.commit([desk.visit(lease, shape=body), desk.visit(lease, lease.pages[1], shape=early)])
+        await desk.add("http://a.test/3")
+        (again,) = (await desk.frontier.lease(Want(0, 0, 10.0, {lease.host: ((), 9)}))).leases
+        await desk.frontier.commit([desk.visit(again, shape=late)])
+        await desk.add("http://a.test/4")
+        await desk.release(lease)
+        assert list((await desk.lease_one()).shapes) == [late, body]
 
     async def test_a_hosts_wait_is_stored(self, desk: Desk) -> None:
         """A Retry-After outlives the engine that read it."""

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crawler import Crawl, FetchError, Limits, Request, Response, Spider, door, politeness
+from crawler import Crawl, FetchError, Limits, Request, Response, Spider, hops, politeness
 from crawler.testing import Seen, Site
 from tests.test_crawl import crawled
 from tests.test_fetch import wire
@@ -352,7 +352,7 @@ async def test_max_bytes_within_a_fetch(site: Site, handler: Callable[[str], Cal
 
 async def test_a_busy_host_is_not_passed_over(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page whose fetch must wait too long is tried again, whatever its handler catches: no half of it is stored."""
-    monkeypatch.setattr(door, "LONGEST_QUEUE", 0.2)
+    monkeypatch.setattr(hops, "LONGEST_QUEUE", 0.2)
     site.page("/", "x")
     site.page("/x", "y", host="api.test")
     made = spider(caught(site.url("/x", host="api.test")), site.url("/"))

@@ -44,6 +44,7 @@ MAY_IMPORT = {  # foreign packages, and who knows them; msgspec is everybody's
     "isal": {"decoding", "sinks"},
     "multidict": {"fetch", "simulation"},
     "publicsuffixlist": {"cookies"},
+    "rensa": {"likeness"},
     "rich": DOORS,
     "selectolax": {"html", "tree"},
     "uvloop": {"job"},

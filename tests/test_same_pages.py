@@ -1,13 +1,15 @@
 """Whole crawls of sites that show one page at many URLs, or URLs without end."""
 
 from collections.abc import AsyncIterator
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 
 import apsw
 import pytest
+from aiohttp import web
 
-from crawler import Crawl, LinkRules, Response, Spider
+from crawler import Crawl, Limits, LinkRules, Response, Spider
 from crawler.cli import report
 from crawler.frontier import checks
 from crawler.models import Counts
@@ -199,6 +201,86 @@ async def test_what_was_cut_is_told_at_the_end(site: Site) -> None:
     assert report.cuts(Counts().cuts) == []
 
 
+def put_up_soft_404s(site: Site, pages: int) -> None:
+    """Pages with one body, each of which leads one step further."""
+    site.page("/", anchors(*(f"/gone/{n:02}/" for n in range(pages))))
+    for n in range(pages):
+        site.page(f"/gone/{n:02}/", anchors("more"))
+        site.page(f"/gone/{n:02}/more", f"more {n}")
+
+
+async def test_pages_with_one_body_lead_no_further(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All pages that are linked are asked, but from the 21st with one body on their links are left out, and counted."""
+    put_up_soft_404s(site, 25)
+    paths = await handled(site, tmp_path, delay=0, concurrency=1)
+    assert sum(path.endswith("more") for path in paths) == 20
+    assert sum(path.endswith("/") for path in paths) == 26
+    ((reason, links, example),) = rows(tmp_path, "SELECT reason, links, example FROM cuts")
+    assert (reason, links) == ("trap: same content", 5)
+    assert str(example).endswith("/more")
+    assert caplog.text.count("max_same_pages would let them in") == 1
+    assert rows(tmp_path, "SELECT path, pages, reason FROM shapes") == [("/gone/#/", 20, "trap: same content")]
+    assert len(await handled(site, tmp_path, max_same_pages=0)) == 51
+
+
+async def test_a_kill_does_not_let_them_lead_further(site: Site, tmp_path: Path) -> None:
+    """What was known of a shape is known to the process that goes on."""
+    put_up_soft_404s(site, 25)
+    spider = Paths()
+    spider.seeds = [site.url("/")]
+    settings = {**site.settings, "delay": 0, "concurrency": 1}
+    for pages in (22, 100):  # the first page, and 21 with one body
+        crawl = Crawl(spider, folder=tmp_path, job="job", settings=settings, limits=Limits(max_pages=pages))
+        summary = await crawl.run()
+    assert (summary.resumed, summary.counts.done) == (True, 46)
+    assert rows(tmp_path, "SELECT reason, links FROM cuts") == [("trap: same content", 5)]
+
+
+async def test_pages_that_a_spider_asks_for_itself(site: Site, tmp_path: Path) -> None:
+    """A frame that is the same for all pages does not keep a spider from asking for what fills it."""
+
+    class Framed(Paths):
+        def parse(self, response: Response) -> object:
+            yield from super().parse(response)  # type: ignore[misc]  # a generator
+            if "/app/" in response.url:
+                yield response.request(response.url.replace("/app/", "/api/"), to=self.filled)
+
+        def filled(self, response: Response) -> object:
+            yield {"path": response.url}
+
+    site.page("/", anchors(*(f"/app/{n}" for n in range(25))))
+    for n in range(25):
+        site.page(f"/app/{n}", "<div id=frame></div>")
+        site.page(f"/api/{n}", "{}", content_type="application/json")
+    assert len(await handled(site, tmp_path, spider=Framed(), delay=0, concurrency=1)) == 51
+
+
+async def test_a_calendar_without_end(site: Site, tmp_path: Path) -> None:
+    """A shape of URLs that only brings more of itself is left when half as many pages as it may have were in vain."""
+
+    class Quiet(Spider):
+        def parse(self, response: Response) -> object:
+            if response.url.endswith("about"):
+                yield {"path": "/about"}
+            yield response.follow()
+
+    async def month(request: web.Request) -> str:
+        n = int(request.path.rpartition("/")[2])
+        return f"<h1>{n % 12} {2000 + n // 12}</h1>" + anchors(f"/month/{n + 1}", f"/month/{n + 2}", "/about")
+
+    site.page("/", anchors("/month/1"))
+    site.page("/about", "about")
+    for n in range(1, 80):
+        site.answer(f"/month/{n}", month)
+    settings = {"delay": 0, "concurrency": 1, "max_barren_pages": 40}
+    assert await handled(site, tmp_path, spider=Quiet(), **settings) == ["/about"]
+    asked = sum(path.startswith("/month/") for path in site.paths())
+    assert 41 <= asked <= 44
+    assert rows(tmp_path, "SELECT reason, links > 0 FROM cuts") == [("trap: nothing new", 1)]
+
+
 async def test_a_redirect_into_a_trap(site: Site, tmp_path: Path) -> None:
     """A redirect to what looks like a trap ends as skipped, and says where it led."""
     site.page("/", anchors("/go"))
@@ -207,6 +289,29 @@ async def test_a_redirect_into_a_trap(site: Site, tmp_path: Path) -> None:
     assert rows(tmp_path, "SELECT reason FROM pages WHERE path = '/go'") == [
         (f"trap: repeated segment: redirected to {site.url('/x/x/x/x/')}",)
     ]
+
+
+# -- what a page was
+
+
+async def test_the_journal_has_a_digest_of_each_body(site: Site, tmp_path: Path) -> None:
+    """16 bytes tell the body that a page was handled with in this run; a page that was not handled has none."""
+
+    class Picky(Paths):
+        def parse(self, response: Response) -> object:
+            assert "broken" not in response.text()
+            yield from super().parse(response)  # type: ignore[misc]  # a generator
+
+    for path, body in (("/", anchors("/a", "/b", "/none")), ("/a", "one"), ("/b", "one")):
+        site.page(path, body)
+    content = "SELECT path, hex(content) FROM pages WHERE path IN ('/a', '/b', '/none') ORDER BY 1"
+    await handled(site, tmp_path, spider=Picky())
+    one = sha256(b"one").hexdigest()[:32].upper()
+    assert rows(tmp_path, content) == [("/a", one), ("/b", one), ("/none", "")]
+    site.page("/a", "broken")
+    site.page("/b", "two")
+    await handled(site, tmp_path, spider=Picky())
+    assert rows(tmp_path, content) == [("/a", ""), ("/b", sha256(b"two").hexdigest()[:32].upper()), ("/none", "")]
 
 
 # -- links by choice, over the wire

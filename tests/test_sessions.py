@@ -5,7 +5,7 @@ from pathlib import Path
 from crawler.cookies import Cookie, SessionState
 from crawler.frontier import JobFacts, Want
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.models import Link, State, Visit
+from crawler.models import Clock, Link, State, Visit
 
 ONE, TWO = (Cookie(name, "1", "a.test", "/", True, False) for name in ("one", "two"))
 FACTS = JobFacts("spider")
@@ -56,9 +56,60 @@ async def test_cookies_are_committed_with_their_visit() -> None:
     gone = Cookie("one", "", "a.test", "/", True, False, 0.0)
     for token, session, cookie in ((lease.token - 1, 1, gone), (lease.token, 0, gone), (lease.token, 1, TWO)):
         page = lease.pages.pop()
-        await frontier.commit([Visit(page, token, State.DONE, cookies=[cookie], session=session)])
+        await frontier.commit([Visit(page, token, State.DONE, cookies=[cookie], session=("login", session))])
     found = (await frontier.sessions.look()).state
     assert (found.cookies, found.headers) == ([ONE, TWO], {"http://a.test": {"X": "1"}})
+    await frontier.close()
+
+
+async def test_signs_of_a_ban_are_counted_in_a_row(tmp_path: Path) -> None:
+    """So many of one version retire a session for all engines; a good answer in between clears them, a login too."""
+    one, other = (SqliteFrontier(tmp_path / "job.db", clock=Clock(epoch=lambda: 100.0)) for _ in range(2))
+    await one.begin(FACTS, fresh=False)
+    ann, others = one.sessions.named("ann"), other.sessions.named("ann")
+    await ann.claim(0)
+    await ann.keep(SessionState([ONE]))
+    assert (await ann.strike(1, 3, 160.0, "a")).strikes == 1
+    assert (await others.strike(1, 3, 161.0, "b")).strikes == 2
+    await ann.clear(1)
+    for strikes in (1, 2):
+        assert (await ann.strike(1, 3, 162.0, "c")).strikes == strikes
+    assert (await ann.strike(0, 1, 163.0, "of an older one")).strikes == 2
+    retired = await others.strike(1, 3, 164.0, "d")
+    assert (retired.is_valid, retired.strikes, retired.retired_until, retired.reason) == (False, 0, 164.0, "d")
+    assert (await ann.strike(1, 1, 170.0, "late")).retired_until == 164.0
+    assert await ann.claim(1)
+    kept = await ann.keep(SessionState([TWO]))
+    assert (kept.version, kept.is_valid, kept.retired_until, kept.reason) == (2, True, 0.0, "")
+    await one.close()
+    await other.close()
+
+
+async def test_sessions_are_kept_apart() -> None:
+    """What is done to one session by its name is not done to another; nor are the cookies of their pages mixed."""
+    frontier = SqliteFrontier(":memory:")
+    await frontier.begin(FACTS, fresh=False)
+    for name, cookie in (("ann", ONE), ("bob", TWO)):
+        await frontier.sessions.named(name).claim(0)
+        await frontier.sessions.named(name).keep(SessionState([cookie]))
+    ann, bob = (frontier.sessions.named(name) for name in ("ann", "bob"))
+    await ann.claim(1)
+    await ann.release()
+    await bob.strike(1, 2, 1.0, "")
+    await ann.expire(1)
+    await ann.clear(1)
+    await frontier.add([Link("http://a.test", number, f"/{number}", 0, 0) for number in range(2)])
+    (lease,) = (await frontier.lease(Want(1, 10, 10.0))).leases
+    changed = Cookie("new", "1", "a.test", "/", True, False)
+    visits = [
+        Visit(page, lease.token, State.DONE, cookies=[changed], session=session)
+        for page, session in zip(lease.pages, (("bob", 1), ("cyd", 0)), strict=True)
+    ]
+    await frontier.commit(visits)
+    known = await bob.look()
+    assert (known.is_valid, known.strikes, known.state.cookies) == (True, 1, [TWO, changed])
+    known = await ann.look()
+    assert (known.is_valid, known.strikes, known.state.cookies) == (False, 0, [ONE])
     await frontier.close()
 
 

@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.helpers import is_ip_address
 from msgspec import Struct
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from crawler import stages
@@ -70,6 +70,11 @@ class Reply(Struct):
     size: int = 0
     cut: bool = False
     waited: float = 0.0
+
+
+def made(url: str, status: int, headers: Mapping[str, str], body: bytes, size: int) -> Reply:
+    """A reply that is not the wire's own."""
+    return Reply(url, status, CIMultiDictProxy(CIMultiDict(headers)), body, size)
 
 
 Stream: TypeAlias = tuple[int, CIMultiDictProxy[str], AsyncIterator[bytes]]

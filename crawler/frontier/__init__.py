@@ -134,16 +134,28 @@ class Renewed(Struct, frozen=True):
     step: float = 0.0
 
 
+ONLY_SESSION = "login"  # the name of a session that has none
+
+
 class StoredSession(Struct, frozen=True):
-    """The session that the engines share; version 0 before the first login. It is valid until an answer says not."""
+    """A session that the engines share; version 0 before the first login. It is valid until an answer says not.
+
+    ``strikes`` are signs of a ban in a row. It is left alone until ``retired_until`` (epoch seconds), for a ``reason``.
+    """
 
     version: int = 0
     is_valid: bool = False
     state: SessionState = SessionState()
+    strikes: int = 0
+    retired_until: float = 0.0
+    reason: str = ""
 
 
 class SessionStore(Protocol):
-    """Keeps the session, and has one engine at a time log in."""
+    """Keeps a session, and has one engine at a time log in."""
+
+    def named(self, name: str) -> "SessionStore":
+        """What keeps the session of another name."""
 
     async def look(self) -> StoredSession:
         """The session as it stands."""
@@ -159,6 +171,12 @@ class SessionStore(Protocol):
 
     async def expire(self, version: int) -> None:
         """The session of that version is over."""
+
+    async def strike(self, version: int, most: int, until: float, reason: str) -> StoredSession:
+        """Count a sign of a ban; with so many in a row the session is over, and left alone `until` then."""
+
+    async def clear(self, version: int) -> None:
+        """Forget the signs of a ban."""
 
 
 class Breadcrumb(Protocol):
@@ -199,7 +217,7 @@ class Frontier(Protocol):
 
     @property
     def sessions(self) -> SessionStore:
-        """The session that the engines share, for a spider that logs in."""
+        """The sessions that the engines share, for a spider that has some."""
 
     async def begin(
         self, job: JobFacts, *, fresh: bool, limits: Limits | None = None, part: Part | None = None,

@@ -99,7 +99,14 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
       WHERE host = h.id AND state = 0 AND due_at <= :now ORDER BY rank, seq LIMIT :limit))),
   CASE WHEN a.value->>1 AND h.robots_expires_at IS NOT NULL
     THEN json_array(h.robots_status, h.robots_body, h.robots_fetched_at, h.robots_expires_at) END, h.circuit,
-  CASE WHEN a.value->>1 THEN json({OF_ONE_LEASE}) ELSE json('{{}}') END))
+  CASE WHEN a.value->>1 THEN json({OF_ONE_LEASE}) ELSE json('{{}}') END,
+  CASE WHEN a.value->>1 THEN json((
+    SELECT json_group_array(json_array(path, content, pages, barren, reason)) FROM (
+      SELECT * FROM shapes WHERE run = :run AND host = h.id ORDER BY pages DESC LIMIT 1000))) END,
+  CASE WHEN a.value->>1 THEN json((
+    SELECT json_group_array(json_array(page, url, signature)) FROM (
+      SELECT page, h.origin || path AS url, signature FROM likenesses JOIN pages ON seq = page
+      WHERE likenesses.host = h.id AND likenesses.run = :run ORDER BY page DESC LIMIT 2000))) END))
 FROM jsonb_each(:asked) AS a CROSS JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""  # noqa: S608  # constants
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts
@@ -134,6 +141,11 @@ SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?)"
 INSERT_CUTS = """
 INSERT INTO cuts SELECT value->>0, value->>1, value->>2, value->>3, value->>4 FROM jsonb_each(?) WHERE true
 ON CONFLICT DO UPDATE SET links = links + excluded.links"""
+SET_SHAPES = """
+INSERT OR REPLACE INTO shapes
+SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM jsonb_each(?)"""
+SET_LIKENESSES = """
+INSERT OR REPLACE INTO likenesses SELECT value->>0, value->>1, value->>2, value->>3 FROM jsonb_each(?)"""
 HOST_FACTS = """
 UPDATE hosts SET ready_at = max(ready_at, coalesce(e.value->>1, 0)), delay = coalesce(e.value->>2, delay),
   circuit = coalesce(e.value->>3, circuit)
@@ -173,6 +185,7 @@ MOVE_TIMES = (
     "UPDATE hosts SET due_at = due_at + ?1 WHERE due_at > 0",
     "UPDATE groups SET ready_at = ready_at + ?1 WHERE ready_at > 0",
     "UPDATE hosts SET robots_fetched_at = robots_fetched_at + ?1, robots_expires_at = robots_expires_at + ?1",
+    "UPDATE sessions SET retired_until = retired_until + ?1 WHERE retired_until > 0",
     "UPDATE pages SET due_at = due_at + ?1 WHERE state = 0 AND due_at > 0",
     "UPDATE pages SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0 AND state <> 0",
     "UPDATE hosts SET revisit_at = revisit_at + ?1 WHERE revisit_at > 0",

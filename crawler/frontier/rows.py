@@ -3,13 +3,24 @@
 from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
-from crawler.models import Link, Page, RobotsRecord, Visit, rank, unpacked
+from msgspec.structs import astuple
+
+from crawler.frontier import Parting
+from crawler.likeness import Likeness
+from crawler.models import Link, Page, RobotsRecord, State, Visit, rank, unpacked
 from crawler.revisit import History
+from crawler.shapes import Shape
 
 HistoryRow: TypeAlias = tuple[str, str | None, str | None, float | None, int]
 PageRow: TypeAlias = tuple[int, str, int, int, int, int | None, str | None, int, HistoryRow | None]
 RobotsRow: TypeAlias = tuple[int, str, float, float]
-LeasedRow: TypeAlias = tuple[int, str, int, float, list[PageRow], RobotsRow | None, str, dict[str, tuple[float, float]]]
+ShapeRow: TypeAlias = tuple[str, str, int, int, str]
+LikenessRow: TypeAlias = tuple[int, str, str]
+GroupRows: TypeAlias = dict[str, tuple[float, float]]
+LeasedRow: TypeAlias = tuple[
+    int, str, int, float, list[PageRow], RobotsRow | None, str, GroupRows, list[ShapeRow] | None,
+    list[LikenessRow] | None,
+]  # fmt: skip
 
 
 def of_link(link: Link, host: int, run: int) -> list[object]:
@@ -42,12 +53,38 @@ def robots(row: RobotsRow | None) -> RobotsRecord | None:
     return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
 
 
+def contents(row: LeasedRow) -> tuple[list[Shape], list[Likeness]]:
+    """What is known of a host's pages by their contents."""
+    *_, shapes, likenesses = row
+    return [Shape(*shape) for shape in shapes or ()], [Likeness(*likeness) for likeness in likenesses or ()]
+
+
 def of_events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
     """Failures of pages, and what happened to their hosts."""
     for visit in visits:
         if visit.trace:
             yield run, visit.ended_at, visit.page.seq, visit.reason.partition(": ")[0], visit.trace
         yield from ((run, event.at, None, event.kind, event.detail) for event in visit.events)
+
+
+def of_partings(run: int, partings: Sequence[Parting]) -> Iterator[tuple[object, ...]]:
+    """What happened to hosts that are given back."""
+    for parting in partings:
+        yield from ((run, event.at, None, event.kind, event.detail) for event in parting.events)
+
+
+def of_shapes(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+    """Shapes of URLs that may be a trap's."""
+    for visit in visits:
+        if visit.shape is not None:
+            yield run, visit.page.host, *astuple(visit.shape)
+
+
+def of_likenesses(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:
+    """What the words of pages come to that were handled, and may be like further ones."""
+    for visit in visits:
+        if visit.likeness is not None and visit.state == State.DONE:
+            yield visit.page.host, visit.page.seq, run, visit.likeness.signature
 
 
 def of_hosts(visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:

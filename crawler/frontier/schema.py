@@ -75,13 +75,20 @@ CREATE TABLE sinks(
   bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
 CREATE TABLE sessions(
   name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
-  state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;
+  state TEXT NOT NULL DEFAULT '{}', strikes INTEGER NOT NULL DEFAULT 0, retired_until REAL NOT NULL DEFAULT 0,
+  reason TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 CREATE TABLE files(
   page INTEGER NOT NULL, run INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY(page, run)) STRICT, WITHOUT ROWID;
 CREATE TABLE cuts(
   run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
   PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
+CREATE TABLE shapes(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
+  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
+CREATE TABLE likenesses(
+  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
+  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, page INTEGER, kind TEXT NOT NULL,
   detail TEXT NOT NULL) STRICT;
@@ -94,8 +101,10 @@ CREATE VIEW urls AS
 
 OF_A_JOB = (
     "job", "runs", "invocations", "tallies", "hosts", "groups", "members", "pages", "items", "records", "sightings",
-    "sinks", "sessions", "files", "events", "cuts",
+    "sinks", "sessions", "files", "events", "cuts", "shapes", "likenesses",
 )  # fmt: skip
+
+OF_A_RUN = ("items", "events", "sinks", "files", "invocations", "cuts", "shapes", "likenesses")
 
 MIGRATIONS = {  # from a version to the one that follows
     1: """
@@ -118,7 +127,8 @@ ALTER TABLE hosts ADD COLUMN is_written INTEGER NOT NULL DEFAULT 0;
 UPDATE hosts SET is_written = 1 WHERE seed = '';
 CREATE TABLE sessions(
   name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
-  state TEXT NOT NULL DEFAULT '{}') STRICT, WITHOUT ROWID;
+  state TEXT NOT NULL DEFAULT '{}', strikes INTEGER NOT NULL DEFAULT 0, retired_until REAL NOT NULL DEFAULT 0,
+  reason TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pages ADD COLUMN known_as TEXT;
 ALTER TABLE pages ADD COLUMN canonical TEXT;
@@ -140,6 +150,12 @@ CREATE TABLE sightings(
 CREATE TABLE cuts(
   run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
   PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
+CREATE TABLE shapes(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
+  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
+CREATE TABLE likenesses(
+  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
+  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
 ALTER TABLE items ADD COLUMN crc INTEGER;
 ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET item_bytes = (

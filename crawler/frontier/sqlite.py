@@ -40,7 +40,7 @@ from crawler.frontier.engines import Engines
 from crawler.frontier.jobs import job_key
 from crawler.frontier.liveness import EngineLock
 from crawler.frontier.recrawl import Recrawl
-from crawler.frontier.schema import OF_A_JOB
+from crawler.frontier.schema import OF_A_JOB, OF_A_RUN
 from crawler.frontier.sessions import Sessions
 from crawler.frontier.writer import Writer
 from crawler.models import Clock, Counts, Item, Json, Lease, Link, State, StoredItem, Visit
@@ -84,7 +84,7 @@ class SqliteFrontier:
         self._journal.on_rollback = self._hosts.clear  # some of them may never have been
         self._lock = lock or EngineLock.of(":memory:" if isinstance(path, apsw.Connection) else path)
         self._engines = Engines(self._journal, self._lock, clock, default_delay, supervisor)
-        self.sessions = Sessions(self._journal, self._engines)
+        self.sessions = Sessions(self._journal, self._engines, clock.epoch)
         self._recrawl = Recrawl(self._journal)
         self._journal.transaction(self._engines.enrol)
         self._run = 0
@@ -190,8 +190,8 @@ class SqliteFrontier:
 
     def _finish(self, outcome: str) -> None:
         ended = self._journal.change(queries.FINISH, (self._clock(), outcome, self._run))
-        for table in ("items", "events", "sinks", "files", "invocations", "cuts") if ended else ():
-            forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names stand in the line above
+        for table in OF_A_RUN if ended else ():
+            forget = f"DELETE FROM {table} WHERE run <= ?"  # noqa: S608  # the names are our own
             self._journal.execute(forget, (self._run - self._keep_runs,))
 
     def _is_over(self) -> bool:
@@ -295,15 +295,17 @@ class SqliteFrontier:
     def _leases(
         self, hosts: list[tuple[int, int]], limit: int, now: float, held: Mapping[int, tuple[Sequence[int], int]]
     ) -> Iterator[Lease]:
-        bindings = {"asked": _encode(hosts).decode(), "limit": limit, "engine": self._engines.id, "now": now}
-        for row in self._journal.json(queries.LEASED, bindings) if hosts else ():
-            host, origin, token, ready_at, found, robots, circuit, groups = cast("rows.LeasedRow", tuple(row))
+        engine, listed = self._engines.id, _encode(hosts).decode()
+        bindings = {"asked": listed, "limit": limit, "engine": engine, "now": now, "run": self._run}
+        for row in cast("list[rows.LeasedRow]", self._journal.json(queries.LEASED, bindings) if hosts else []):
+            host, origin, token, ready_at, found, robots, circuit, groups, *_ = row
             in_hand, more = held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
             pages = [rows.page(host, origin, page) for page in wanted[:more]]
             complete = len(found) < limit and len(wanted) <= more
-            yield Lease(host, origin, token, ready_at, pages, complete, rows.robots(robots), circuit, groups)
+            facts = (rows.robots(robots), circuit, groups, *rows.contents(row))
+            yield Lease(host, origin, token, ready_at, pages, complete, *facts)
 
     def _commit(self, visits: Sequence[Visit]) -> Committed:
         hosts = _encode(list({visit.page.host for visit in visits})).decode()
@@ -336,9 +338,8 @@ class SqliteFrontier:
         self._journal.rows(queries.TALLY, [(self._run, *key, pages) for key, pages in tallies.items()])
         items = [item for visit in visits for item in visit.items]
         bad = sum(item.quarantine is not None for item in items)
-        size = sum(visit.size for visit in visits)
         item_size = sum(len(item.body) for item in items if item.quarantine is None)
-        row = (len(finished), len(items) - bad, bad, size, item_size, self._run)
+        row = (len(finished), len(items) - bad, bad, sum(visit.size for visit in visits), item_size, self._run)
         return cast("int", self._journal.value(queries.COUNT, row))
 
     def _store(self, visits: Sequence[Visit]) -> None:
@@ -354,6 +355,8 @@ class SqliteFrontier:
         self._journal.rows(queries.INSERT_EVENTS, list(rows.of_events(run, visits)))
         cuts = [(run, v.page.host, why, cut.links, cut.example) for v in visits for why, cut in v.cuts.items()]
         self._journal.rows(queries.INSERT_CUTS, cuts)
+        self._journal.rows(queries.SET_SHAPES, list(rows.of_shapes(run, visits)))
+        self._journal.rows(queries.SET_LIKENESSES, list(rows.of_likenesses(run, visits)))
         self._journal.rows(queries.HOST_FACTS, list(rows.of_hosts(visits)))
         for visit in visits:
             if (found := visit.robots) is not None:
@@ -369,8 +372,7 @@ class SqliteFrontier:
             self._journal.execute(queries.COUNT, (0, -1, 1, 0, -len(found.body), self._run))
 
     def _release(self, partings: Sequence[Parting]) -> None:
-        events = [(self._run, one.at, None, one.kind, one.detail) for p in partings for one in p.events]
-        self._journal.rows(queries.INSERT_EVENTS, events)
+        self._journal.rows(queries.INSERT_EVENTS, list(rows.of_partings(self._run, partings)))
         now, engine = self._clock(), self._engines.id
         membership.part(self._journal, engine, partings)
         self._journal.rows(
