@@ -125,10 +125,6 @@ class Visitor:
                 self._method(name)
                 self._methods.add(name)
 
-    def _check_template(self, template: Request) -> None:
-        if template.handler not in self._methods or template.failed or template.session or template.group:
-            self.check(replace(template, url="http://any/"))
-
     def put_off(self, page: Page, token: int, error: NotNow) -> Visit:
         """A page that is tried again later, at no cost."""
         return Visit(page, token, State.PENDING, str(error), ended_at=self._clock(), due_at=error.due_at)
@@ -303,13 +299,14 @@ class Visitor:
         cuts: dict[str, Cut] = {}
         for one in yielded:
             if isinstance(one, Requests):
-                self._check_template(one.template)
-                for start in range(0, len(one) or 1, AT_ONCE):
+                asked = one.template
+                if asked.handler not in self._methods or asked.failed or asked.session or asked.group:
+                    self.check(replace(asked, url="http://any/"))
+                followed = one if ended is None else self.linker.kept(one, page, ended, cuts)
+                for start in range(0, len(followed), AT_ONCE):
                     if start:
                         await asyncio.sleep(0)  # what else waits for the loop has its turn
-                    some = one[start : start + AT_ONCE]
-                    followed = some if ended is None else self.linker.kept(some, page, ended, cuts)
-                    links += stages.each("links", self.linker.followed(followed, page, cuts))
+                    links += stages.each("links", self.linker.followed(followed[start : start + AT_ONCE], page, cuts))
             elif isinstance(one, Request):
                 self.check(one)
                 if ended is None or not self.linker.is_left_out(one, page, ended, cuts):
