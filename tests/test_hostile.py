@@ -93,10 +93,10 @@ def test_what_is_good_is_kept(whole: dict[str, Any]) -> None:
 
 
 def test_what_it_costs(whole: dict[str, Any]) -> None:
-    """It takes under two minutes and 300 MB; no turn of the event loop a tenth of a second, half more beside others."""
+    """It takes under two minutes and 300 MB; no turn of the loop 0.1 s, which a busy machine may more than double."""
     assert whole["seconds"] < 120
     assert whole["memory"] < 300e6
-    assert whole["blocked"] < 0.15
+    assert whole["blocked"] < 0.25
 
 
 def test_nothing_leaks_into_the_log(whole: dict[str, Any]) -> None:
