@@ -18,7 +18,7 @@ from crawler.html import Node, Selection, linked
 from crawler.links import HeaderLink, LinkRules, header_links
 from crawler.models import Json, Request
 from crawler.requests import Options, Requests, described, form_options, resolved, submitted
-from crawler.tree import Tree, base_href, canonical_href, hrefs, meta_robots, parse, source
+from crawler.tree import Marked, Tree, canonical_href, marked, meta_robots, parse, source, unmarked_hrefs
 from crawler.urls import Joiner, canonical
 
 Default = TypeVar("Default")
@@ -79,8 +79,8 @@ class Response:
     """
 
     __slots__ = (
-        "_base", "_encoding", "_links", "_tree", "_worst", "body", "door", "file", "headers", "requested", "status",
-        "url",
+        "_base", "_encoding", "_links", "_marked", "_tree", "_worst", "body", "door", "file", "headers", "requested",
+        "status", "url",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +104,7 @@ class Response:
         self._tree: Tree | None = None
         self._base: str | None = None
         self._links: list[str] | None = None
+        self._marked: Marked | None = None
         self._encoding: str | None = None
         self._worst: float | None = None
 
@@ -264,7 +265,7 @@ class Response:
             return Requests(self._page_links(), template)
         if not self.is_html:
             return Requests([], template)
-        found = hrefs(self.html, obey_rel=True) if chosen == "a" else linked(self.css(chosen), obey_rel=obey_rel)
+        found = unmarked_hrefs(self.html) if chosen == "a" else linked(self.css(chosen), obey_rel=obey_rel)
         return Requests(self._resolved(found), template)
 
     def request(self, url: str, **options: Unpack[Options]) -> Request:
@@ -316,7 +317,7 @@ class Response:
         """What the page says to robots, and to this one by its product token."""
         token = self.door.product_token
         said = directives(self._lines("X-Robots-Tag"), token)
-        return said | meta_robots(self.html, token) if self.is_html else said
+        return said | meta_robots(self._marks().metas, token) if self.is_html else said
 
     def _lines(self, name: str) -> list[str]:
         """The lines of a header; there may be one at most, as in a plain dict."""
@@ -348,8 +349,13 @@ class Response:
     def _page_links(self) -> list[str]:
         if self._links is None:
             with stages.work("links"):
-                self._links = self._resolved(hrefs(self.html)) if self.is_html else []
+                self._links = self._resolved(self._marks().hrefs) if self.is_html else []
         return self._links
+
+    def _marks(self) -> Marked:
+        if self._marked is None:
+            self._marked = marked(self.html)
+        return self._marked
 
     def _resolved(self, found: Sequence[str | None], base: str | None = None) -> list[str]:
         pages: list[str | None] = list(dict.fromkeys(href.partition("#")[0] for href in found if href is not None))
@@ -357,7 +363,7 @@ class Response:
 
     def _base_url(self) -> str:
         if self._base is None:
-            base = base_href(self.html) if self.is_html else None
+            base = self._marks().base if self.is_html else None
             self._base = (base and canonical(base, self.url)) or self.url
         return self._base
 

@@ -144,15 +144,19 @@ class Visitor:
         if reply.cut:
             visit.state, visit.reason = State.SKIPPED, f"content type: {escaped(header(reply, 'Content-Type'))}"
             return visit
-        visit.canonical = self._canonical(page, response)
-        if visit.canonical and self._is_elsewhere(page.request, reply.status, visit.canonical):
-            visit.reason = f"canonical: {visit.canonical}"
-            visit.links = [self.linker.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
-            return visit
+        if self.settings.canonical_identity:
+            visit.canonical = self._canonical(page, response)
+            if visit.canonical and self._is_elsewhere(page.request, reply.status, visit.canonical):
+                visit.reason = f"canonical: {visit.canonical}"
+                visit.links = [self.linker.link(in_place_of(page.request, visit.canonical), parent=page.seq)]
+                return visit
         note(visit, reply)
         if self._likenesses is not None and self._is_plain(visit) and self._is_like_another(visit, response):
             return visit
-        return await self.handled(visit, response, door)
+        ended = await self.handled(visit, response, door)
+        if ended is visit and not self.settings.canonical_identity:  # by now the page is parsed as a rule
+            visit.canonical = self._canonical(page, response)
+        return ended
 
     def _is_like_another(self, visit: Visit, response: Response) -> bool:
         """Whether a page is told as another in nearly the same words, so that it is not handled."""
@@ -176,8 +180,7 @@ class Visitor:
     def _is_elsewhere(self, request: Request, status: int, named: str) -> bool:
         """Whether a page is not to be handled, since the URL that it gives as its own is."""
         return (
-            self.settings.canonical_identity
-            and 200 <= status < 300
+            200 <= status < 300
             and not request.identity
             and not request.by_canonical
             and not self._identity.is_same(named, request.url)

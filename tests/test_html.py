@@ -7,7 +7,7 @@ import pytest
 
 from crawler.errors import SelectorError
 from crawler.html import Node, linked
-from crawler.tree import base_href, hrefs, meta_robots, parse
+from crawler.tree import marked, meta_robots, parse
 
 PAGE = "https://books.example/list"
 SHELF = """<!doctype html><title>Shelf</title>
@@ -49,7 +49,7 @@ def test_any_bytes_have_a_tree(body: bytes) -> None:
     """A page that is no HTML is still parsed, never refused."""
     tree = parse(body, "utf-8")
     assert tree.root is not None
-    assert hrefs(tree) == []
+    assert marked(tree).hrefs == []
 
 
 def test_damaged_utf8_reads_as_replacement_characters() -> None:
@@ -66,7 +66,7 @@ def test_hrefs_are_those_of_a_and_area_in_document_order() -> None:
     <a href>empty</a><!-- <a href=/comment> --><template><a href=/template></a></template>
     <noscript><a href=4></a></noscript><script>"<a href=/script>"</script>
     <svg><a xlink:href=/xlink></a><a href=5 xlink:href=/xlink></a></svg><a href=/1>again"""
-    assert hrefs(parse(markup.encode(), "utf-8")) == [" /1 ", "2", None, "4", None, "5", "/1"]
+    assert marked(parse(markup.encode(), "utf-8")).hrefs == [" /1 ", "2", None, "4", None, "5", "/1"]
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_hrefs_are_those_of_a_and_area_in_document_order() -> None:
 )
 def test_base_href_is_the_first_that_has_one(markup: str, expected: object) -> None:
     """The base of links is that of the first base element with an href, wherever it stands."""
-    assert base_href(parse(markup.encode(), "utf-8")) == expected
+    assert marked(parse(markup.encode(), "utf-8")).base == expected
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_base_href_is_the_first_that_has_one(markup: str, expected: object) -> N
 )
 def test_meta_robots_directives(markup: str, expected: object) -> None:
     """Directives for all robots and for this one are found in any case and anywhere; those for others are not ours."""
-    assert meta_robots(parse(markup.encode(), "utf-8"), "crawler") == expected
+    assert meta_robots(marked(parse(markup.encode(), "utf-8")).metas, "crawler") == expected
 
 
 # -- text and attributes
