@@ -48,7 +48,8 @@ class Parser:
                 if response.worst > LONGEST and not await _in_thread(lambda: self._survives(response), response):
                     raise _limit(response, "to parse it takes too much time or memory")
                 with stages.wait("parse"):
-                    await _in_thread(response.parse, response)
+                    # The tree is made without Python's lock; links are not, and two threads would only wait for it.
+                    await _in_thread(partial(response.parse, links=len(response.body) >= LARGE), response)
 
     def close(self) -> None:
         """End the process for trials, if there is one."""

@@ -164,10 +164,11 @@ class Response:
             self._worst = markup.worst(source(self.body, self.encoding))
         return self._worst
 
-    def parse(self) -> None:
-        """Parse it and find its links now, whatever it costs: for a thread."""
+    def parse(self, *, links: bool) -> None:
+        """Parse it, and find its links too, now, whatever it costs: for a thread."""
         self._tree = parse(self.body, self.encoding)
-        self._page_links()
+        if links:
+            self._page_links()
 
     @property
     def node(self) -> Node:

@@ -110,7 +110,8 @@ async def seconds(server: Server, bad: list[str]) -> float:
     spider = Wanderer()
     spider.seeds = [server.url("good-0.pages"), *(server.url(name) for name in bad)]
     began, pages = time.monotonic(), 0
-    settings = {"resolve": {f"*.{DOMAIN}": "127.0.0.1"}, "delay": 0.5, "min_free_space": 0, "adaptive": False}
+    settings: dict[str, object] = {"resolve": {f"*.{DOMAIN}": "127.0.0.1"}, "delay": 0.5, "min_free_space": 0}
+    settings |= {"adaptive": False, "header_timeout": 3, "read_timeout": 3, "total_timeout": 4}  # longer than all takes
     async with Crawl(spider, folder=None, settings=settings) as crawl:
         async for item in crawl:
             pages += "good-0" in str(item["url"])

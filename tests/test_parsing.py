@@ -150,7 +150,7 @@ async def test_a_parse_without_end_is_given_up(parser: Parser, monkeypatch: pyte
     """If nothing foresaw it, a page is given up after a while, and its thread is waited for by nobody."""
     monkeypatch.setattr(parsing, "PATIENCE", -0.8)
     response = page(b"word " * LARGE)
-    monkeypatch.setattr(type(response), "parse", lambda _self: time.sleep(1.0))
+    monkeypatch.setattr(type(response), "parse", lambda _self, **_links: time.sleep(1.0))
     with pytest.raises(ParseLimit, match="not parsed after"):
         await parser.parsed(response)
 
