@@ -457,6 +457,30 @@ while True:
 """
 
 
+HEAPS = """
+import os, socket, sys
+line = socket.socket(fileno=int(sys.argv[1]))
+line.sendall(b'{"type":"Said","text":"%s"}\\n' % os.environb[b"MALLOC_ARENA_MAX"])
+line.recv(1)
+"""
+
+
+@pytest.mark.parametrize("chosen", [None, "4"])
+def test_engines_have_one_heap(monkeypatch: pytest.MonkeyPatch, chosen: str | None) -> None:
+    """Threads that parse leave no heaps of their own behind, unless whoever runs the crawl wants it so."""
+    if chosen:
+        monkeypatch.setenv("MALLOC_ARENA_MAX", chosen)
+    with tempfile.TemporaryFile() as file:
+        engine = EngineProcess([sys.executable, "-c", HEAPS], Role(0, None, 0.0, file.fileno()))
+        try:
+            heard: list[object] = []
+            while not heard:
+                heard += engine.messages()
+        finally:
+            engine.kill()
+    assert heard == [Said(chosen or "1")]
+
+
 def test_a_flood_of_words() -> None:
     """An engine that never stops talking does not keep its supervisor from all else."""
     with tempfile.TemporaryFile() as file:

@@ -1,6 +1,7 @@
 """An engine's process, as its supervisor has it."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from crawler.processes import Message, Role, decoded, encoded
 from crawler.progress import Progress
 
 AT_ONCE = 4  # readings
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}  # of the GNU C library: of several, each keeps what large pages once needed
 LAST_WORDS = 2.0  # an engine that was told to show where it hangs has this long
 
 
@@ -31,7 +33,9 @@ class EngineProcess:
         self._socket, theirs = socket.socketpair()
         with theirs, _sigint_held_back():
             descriptors = (theirs.fileno(), role.bytes_file)
-            self._process = subprocess.Popen([*command, str(theirs.fileno())], pass_fds=descriptors)  # noqa: S603  # ours
+            self._process = subprocess.Popen(  # noqa: S603  # ours
+                [*command, str(theirs.fileno())], pass_fds=descriptors, env={**ONE_HEAP, **os.environ}
+            )
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead already, as `poll` will tell
             self._socket.sendall(encoded(role))
         self._socket.setblocking(False)
