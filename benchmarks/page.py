@@ -6,6 +6,7 @@ from pathlib import Path
 from benchmarks.picture import drawn
 from benchmarks.results import Cell, Result, Target
 
+MISSED = Path(__file__).parent / "missed.md"  # written by hand, from profiles
 HEAD = """# Benchmarks
 
 Made by `python -m benchmarks` from the files in [benchmarks/results](../benchmarks/results); see there for how it
@@ -51,7 +52,7 @@ def shown(cell: Cell) -> str:
 def write(results: Sequence[Result], file: Path) -> None:
     """Make the page, and beside it a folder of its pictures."""
     pictures = file.parent / "benchmarks"
-    parts = [HEAD, _verdicts(results)]
+    parts = [HEAD, _verdicts(results), MISSED.read_text(encoding="utf-8")]
     for result in results:
         parts.append(_part(result))
         if result.picture is not None:

@@ -88,7 +88,8 @@ def machine() -> str:
     if Path("/proc/cpuinfo").exists():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), model)
-    return f"{model}, {os.cpu_count()} cores, {memory} GiB, {platform.system()} {platform.release()}"
+    version = ".".join(platform.release().split(".")[:2])
+    return f"{model}, {os.cpu_count()} cores, {memory} GiB, {platform.system()} {version}"
 
 
 def versions() -> dict[str, str]:
