@@ -157,12 +157,12 @@ class Turns:
     async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
         """A page for which no file descriptor or no memory was left. No fault of its own, unless it had all memory."""
         under_way = len(self._engine.in_flight)
-        self._engine.most = self._asker.pressure.short(error, under_way)
+        wait = self._asker.short(error)
         if isinstance(error, MemoryError) and under_way == 1:
             return await self._failed(
                 lane, page, ResponseTooLarge("more than the memory there is", url=page.request.url)
             )
-        return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch() + 1.0, str(error)))
+        return self._visitor.put_off(page, lane.token, wait)
 
     # -- seeds
 

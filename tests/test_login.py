@@ -1,5 +1,6 @@
 """Sessions over the wire: a login with a form, its end in the middle of a crawl, kills, several engines, failures."""
 
+import errno
 import itertools
 import json
 import stat
@@ -8,12 +9,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 from aiohttp import web
 
-from crawler import Crawl, Spider
+from crawler import Crawl, Spider, parsing
 from crawler.errors import ConfigError, HandlerError
 from crawler.job import Summary
 from crawler.testing import Site, run
@@ -256,6 +258,31 @@ class Token(Member):
     def parse(self, response):
         yield response.json()
         yield response.request("/there", anywhere=True)
+
+
+async def test_a_machine_that_is_short_during_a_login(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A login for which the machine had no process to try a page in is made again, and nobody's password was wrong."""
+    popen, refused = subprocess.Popen, [OSError(errno.ENOMEM, "Cannot allocate memory")] * 2
+
+    def short(*args: Any, **options: Any) -> object:
+        if refused:
+            raise refused.pop()
+        return popen(*args, **options)
+
+    async with Site() as site:
+        club = Club(site)
+        spider = member(site)
+        monkeypatch.setattr(parsing, "LONGEST", -1.0)  # each large page is doubtful
+        monkeypatch.setattr(parsing, "LARGE", 1)
+        monkeypatch.setattr(subprocess, "Popen", short)
+        items = await run(spider, site)
+    assert not refused
+    assert titles(items) == ALL
+    assert club.logins == 1
+    assert "login failed" not in caplog.text
+    assert caplog.text.count("Cannot allocate memory") == 1
 
 
 async def test_headers_of_a_session_stay_with_their_origin(tmp_path: Path) -> None:
