@@ -7,12 +7,13 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
 from crawler import stages
-from crawler.errors import ConfigError, ProxyError
+from crawler.errors import ConfigError, ProxyError, escaped
 from crawler.fetch.timing import timed
 from crawler.proxies import Health, Proxy, after_failure, next_proxy
 from crawler.settings import Settings
 from crawler.urls import hostname
 
+MOST_NAMED = 10  # patterns, in a warning
 FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 
@@ -77,6 +78,15 @@ class Routes:
             context = _context(self._settings.ca_file, certificate, is_verified=is_verified)
             self._contexts[key] = context if self._stages is None else timed(context, self._stages)
         return self._contexts[key]
+
+
+def unverified(patterns: Sequence[str]) -> str:
+    """Whose certificates the setting `insecure_hosts` leaves unchecked, in a line for the log. Names ten of them."""
+    named = [escaped(pattern, 70) for pattern in patterns[:MOST_NAMED]]
+    if len(patterns) > MOST_NAMED:
+        named.append(f"{len(patterns) - MOST_NAMED} more")
+    told = ", ".join(named)
+    return f"the certificates of {told} are not checked (insecure_hosts): who is on the way can read and change all"
 
 
 def _context(ca_file: str, certificate: str, *, is_verified: bool) -> ssl.SSLContext:
