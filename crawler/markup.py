@@ -12,7 +12,7 @@ from collections import Counter
 from itertools import cycle
 
 SMALL = 1 << 16  # bytes; of shorter pages only a sample is counted: all of it would cost an eighth of the parse
-QUICK = 0.1  # seconds; what takes longer is not for the event loop
+QUICK = 0.04  # seconds; what takes longer is not for the event loop, whose turns are others' too
 LONGEST = 1.0  # seconds, and 300 MiB of copies
 
 # Seconds on a core of 2020, measured at the worst of 1,600 ways to mix two kinds of tags.

@@ -825,6 +825,34 @@ async def test_a_long_body_is_unpacked_in_turns(encoding: str, pause: float) -> 
     assert max(unpacked.values()) < 2 * AT_ONCE
 
 
+@pytest.mark.parametrize(
+    ("encoding", "coded", "is_beside"),
+    [
+        ("br", brotli.compress(PAGE, lgwin=24), True),
+        ("br", brotli.compress(PAGE, lgwin=23), True),
+        ("br", brotli.compress(PAGE, lgwin=22), False),
+        ("gzip", gzip.compress(PAGE), False),
+    ],
+    ids=["16 MiB", "8 MiB", "4 MiB", "gzip"],
+)
+async def test_a_large_window_is_filled_beside_the_loop(encoding: str, coded: bytes, *, is_beside: bool) -> None:
+    """Brotli fills its window before it gives a byte of it: if that takes long, it does so in a thread."""
+    threads = set[int]()
+
+    class Watched(Decoder):
+        def parts(self, chunk: bytes) -> Iterator[bytes]:
+            for part in super().parts(chunk):
+                threads.add(threading.get_ident())
+                yield part
+
+    head = OK + f"Content-Encoding: {encoding}\r\nContent-Length: {len(coded)}\r\n\r\n".encode()
+    async with wire(head, coded[:1], 0.01, coded[1:]) as server, fetcher() as opened:
+        opened._decoder = Watched
+        assert (await get(opened, server.url())).body == PAGE
+    assert threads
+    assert (threading.get_ident() not in threads) is is_beside
+
+
 @pytest.mark.parametrize(("status", "method"), [(204, "GET"), (304, "GET"), (200, "HEAD")])
 async def test_no_body_at_all(status: int, method: str) -> None:
     """Where there is no body its headers bind nobody: neither length nor encoding is looked at."""

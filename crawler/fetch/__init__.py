@@ -9,7 +9,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -325,7 +325,7 @@ class Fetcher:
             if content.is_eof():  # it came along with the headers
                 body.came = len(raw := content.read_nowait())
                 self._on_bytes(body.came)
-                await self._take(flight, body, (raw,) if decoder is None else decoder.parts(raw))
+                await self._take(flight, body, raw, decoder)
             else:
                 await self._read(flight, response, decoder, body, enough)
             if decoder is not None and (enough is None or body.size < enough):
@@ -343,19 +343,22 @@ class Fetcher:
         chunks = Chunks(flight, response, response.content.iter_any(), self._on_bytes)
         async for chunk in chunks:
             body.came = chunks.size
-            await self._take(flight, body, (chunk,) if decoder is None else decoder.parts(chunk), expected)
+            await self._take(flight, body, chunk, decoder, expected)
             if enough is not None and body.size >= enough:
                 return
         body.came = chunks.size
 
-    async def _take(self, flight: Flight, body: "_Body", coming: Iterable[bytes], expected: int | None = None) -> None:
-        """Add what is coming to a body. Of long ones one is unpacked at a time, since each may be a bomb."""
-        cap, rest = self._settings.max_body_bytes, iter(coming)
-        await body.take(rest, cap, RESERVE_OVER)
+    async def _take(
+        self, flight: Flight, body: "_Body", chunk: bytes, decoder: Decoder | None, expected: int | None = None
+    ) -> None:
+        """Add what a chunk brings to a body. Of long ones one is unpacked at a time, since each may be a bomb."""
+        cap, is_heavy = self._settings.max_body_bytes, decoder is not None and decoder.is_heavy(chunk)
+        rest = iter((chunk,) if decoder is None else decoder.parts(chunk))
+        await body.take(rest, cap, RESERVE_OVER, is_heavy=is_heavy)
         if body.size > RESERVE_OVER:
             body.reserved = body.reserved or await self._reserve(flight, expected or cap)
             async with self._unpacking:
-                await body.take(rest, cap, math.inf)
+                await body.take(rest, cap, math.inf, is_heavy=is_heavy)
 
     async def _reserve(self, flight: Flight, size: int) -> int:
         """Wait for memory. All of it at once: if bodies grew bit by bit, two could wait for each other for ever."""
@@ -374,10 +377,10 @@ class _Body:
         self.parts: list[bytes] = []
         self.size = self.came = self.reserved = 0
 
-    async def take(self, coming: Iterator[bytes], cap: int, enough: float) -> None:
+    async def take(self, coming: Iterator[bytes], cap: int, enough: float, *, is_heavy: bool) -> None:
         """Add what is coming until there is enough of it; what else waits for the loop has its turn meanwhile."""
         pause_at = self.size + AT_ONCE
-        for part in coming:
+        while (part := await asyncio.to_thread(next, coming, None) if is_heavy else next(coming, None)) is not None:
             self.parts.append(part)
             self.size += len(part)
             check_size(self.size, cap)

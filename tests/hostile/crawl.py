@@ -12,13 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from crawler import Crawl, Response, Scope, Spider
+from crawler import Crawl, Response, Scope, Spider, politeness
 from crawler.fetch import dns
 from crawler.job import new_loop
 from tests.hostile import ROWS, names
 from tests.hostile.server import DOMAIN
 
-HASTE = {"connect_timeout": 2.0, "header_timeout": 2.0, "read_timeout": 2.0, "total_timeout": 6.0}
+HASTE = {"connect_timeout": 2.0, "header_timeout": 2.0, "read_timeout": 2.0, "total_timeout": 4.0}
 LONGEST = 115.0
 
 
@@ -97,6 +97,7 @@ async def crawled(port: int, folder: Path) -> dict[str, object]:
 def main() -> None:
     socket.getaddrinfo = names.looked_up  # type: ignore[assignment]  # of fewer types
     dns.TIMEOUT = 1.0
+    politeness.ROBOTS_TRIES_UNCONNECTED = 3
     with asyncio.Runner(loop_factory=new_loop) as runner:
         sys.stdout.write(json.dumps(runner.run(crawled(int(sys.argv[1]), Path(sys.argv[2])))))
 
