@@ -1,6 +1,8 @@
 """What a crawl makes of the memory, the disk and the open files that it has."""
 
 import math
+import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -198,6 +200,18 @@ def test_this_process() -> None:
     assert 10 * MIB < machine.memory_used() < 100 * GIB
     assert machine.memory_left() > 0
     assert machine.allow_many_files() >= 64
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit open files")
+def test_as_many_files_as_may_be() -> None:
+    """The limit of open files is raised to what this process may have, which is then what requests are fitted to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        assert machine.allow_many_files() == (math.inf if hard == resource.RLIM_INFINITY else hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

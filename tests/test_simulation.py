@@ -8,11 +8,13 @@ import re
 import subprocess
 import sys
 import time
+from collections import Counter
+from itertools import pairwise
 
 import pytest
 
 import crawler.simulation
-from crawler import Spider, feeder, politeness
+from crawler import Scope, Spider, feeder, politeness
 from crawler.asking import Asker
 from crawler.errors import ConfigError, ConnectionReset, ReadTimeout
 from crawler.frontier import Committed, membership, queries
@@ -230,6 +232,46 @@ def test_a_host_that_fails_is_left_alone() -> None:
     assert len(crawl.items) == 41
     assert sum(5 <= one.at < 605 for one in crawl.log) < 25
     assert crawl.states["http://shop.test/39"] == "done"
+
+
+def test_a_host_that_fails_three_times_in_ten() -> None:
+    """A flaky host is asked on and on: each page is tried four times before it has failed, and all others are had."""
+    chance = random.Random(30)
+    pages: dict[str, Served] = WIDE | {
+        "http://shop.test/": "<h1>x</h1>" + "".join(f'<a href="/{n}">x</a>' for n in range(400))
+    }
+    pages |= {f"http://shop.test/{n}": f"<h1>{n}</h1>" for n in range(400)}
+    ways: list[Served] = [500, 502, ConnectionReset, ReadTimeout]
+    faults = {url: list(iter(lambda: chance.random() < 0.3 and chance.choice(ways), False)) for url in pages}
+    crawl = simulate(Titles(), pages, faults=faults, settings={"delay": 0.1})
+    hopeless = {url for url in pages if len(faults[url]) > 3}
+    assert len(hopeless) in range(1, 10)
+    assert {url for url, state in crawl.states.items() if state.startswith("failed")} == hopeless
+    assert len(crawl.items) == len(pages) - len(hopeless)
+    tries = Counter(one.url for one in crawl.log)
+    assert all(tries[url] == min(len(faults[url]) + 1, 4) for url in pages)
+
+
+def test_a_redirect_keeps_the_law_of_where_it_leads() -> None:
+    """What a redirect leads to is asked only if the robots.txt of its own host allows it, and at that host's pace."""
+    robots = "User-agent: *\nCrawl-delay: 7\nDisallow: /private"
+    pages: dict[str, Served] = {"http://mall.test/robots.txt": robots, "http://mall.test/private": "<h1>x</h1>"}
+    links = [f"http://shop.test/{n}" for n in range(4)]
+    for n, url in enumerate(links):
+        pages |= {
+            url: Answer(302, headers={"Location": f"http://mall.test/{n}"}),
+            f"http://mall.test/{n}": "<h1>x</h1>",
+        }
+    links.append("http://shop.test/inside")
+    pages[links[-1]] = Answer(302, headers={"Location": "http://mall.test/private"})
+    pages["http://shop.test/"] = "<h1>x</h1>" + "".join(f'<a href="{url}">x</a>' for url in links)
+    spider = Titles()
+    spider.scope = Scope(hosts=("shop.test", "mall.test"))
+    crawl = simulate(spider, pages)
+    asked = [one for one in crawl.log if one.url.startswith("http://mall.test/")]
+    assert [one.url.rpartition("/")[2] for one in asked] == ["robots.txt", "0", "1", "2", "3"]
+    assert all(later.at - earlier.at >= 7 for earlier, later in pairwise(asked[1:]))
+    assert crawl.states["http://mall.test/private"] == "skipped: robots"
 
 
 def test_a_probe_is_another_page() -> None:
