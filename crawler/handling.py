@@ -120,7 +120,7 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
             _collect(outcome, yielded)
     except (KeyboardInterrupt, MemoryError):
         raise
-    except BaseException as error:
+    except BaseException as error:  # whatever an author's code raises, SystemExit too, is its page's failure
         if door is not None and door.interrupt is not None:
             raise door.interrupt from error
         task = asyncio.current_task()

@@ -422,15 +422,18 @@ class Shared(Titles):
     scope = crawler.Scope(hosts=("*.test",))
 
 
-def shared(seeds: range) -> None:
+def shared(seeds: range) -> list[Simulated]:
     """Crawls of hosts that share an address, by two engines of which one dies twice."""
-    for seed in seeds:
-        simulate(Shared(), KEYED, seed=seed, settings=SHARED, engines=2, kills=2)
+    return [simulate(Shared(), KEYED, seed=seed, settings=SHARED, engines=2, kills=2) for seed in seeds]
 
 
 def test_hosts_that_share_an_address() -> None:
     """The limits of an address hold whoever of two engines asks its hosts, and whenever one dies."""
-    shared(range(10))
+    for crawl in shared(range(10)):
+        asked = sorted(one.at for one in crawl.log if one.kind != "robots")
+        assert min(later - earlier for earlier, later in pairwise(asked)) >= 2.0 - 0.02
+        assert len(crawl.items) == len(KEYED) - 1 - 40
+        assert crawl.processes == 4
 
 
 async def _at_once(_feeder: feeder.Feeder, lane: feeder.HostLane, *_: object) -> bool:

@@ -5,6 +5,7 @@ loop's thread worked without a pause (s), the most memory that the process had (
 """
 
 import asyncio
+import importlib
 import json
 import re
 import socket
@@ -96,6 +97,7 @@ async def crawled(port: int, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     socket.getaddrinfo = names.looked_up  # type: ignore[assignment]  # of fewer types
+    importlib.import_module("charset_normalizer")  # once in a process; it is no page's doing when that is
     dns.TIMEOUT = 1.0
     politeness.ROBOTS_TRIES_UNCONNECTED = 3
     with asyncio.Runner(loop_factory=new_loop) as runner:
