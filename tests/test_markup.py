@@ -90,9 +90,9 @@ def test_it_is_linear(make) -> None:
     """Whatever is in a page, ten times as much takes about ten times as long to tell."""
 
     def seconds(page: bytes) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         worst(page)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     short, long = make(50_000), make(500_000)
     assert min(seconds(long) for _ in range(3)) < 40 * min(seconds(short) for _ in range(5)) + 0.01

@@ -22,7 +22,7 @@ from tests.hostile import ROWS, names
 from tests.hostile.redirects import LEADS
 from tests.hostile.server import DOMAIN
 
-HASTE = {"connect_timeout": 2.0, "header_timeout": 2.0, "read_timeout": 2.0, "total_timeout": 4.0}
+HASTE = {"connect_timeout": 2.0, "header_timeout": 1.5, "read_timeout": 1.5, "total_timeout": 3.0}
 LONGEST = 115.0
 STARVED = 0.5
 
@@ -115,7 +115,7 @@ def main() -> None:
     socket.getaddrinfo = names.looked_up  # type: ignore[assignment]  # of fewer types
     importlib.import_module("charset_normalizer")  # once in a process; it is no page's doing when that is
     dns.TIMEOUT = 1.0
-    politeness.ROBOTS_TRIES_UNCONNECTED = 3
+    politeness.ROBOTS_TRIES_UNCONNECTED = 2
     with asyncio.Runner(loop_factory=new_loop) as runner:
         sys.stdout.write(json.dumps(runner.run(crawled(int(sys.argv[1]), Path(sys.argv[2])))))
 
