@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from hashlib import blake2b
 
 import ada_url
@@ -23,13 +24,18 @@ def canonical(url: str, base: str = "") -> str | None:
         if len(url) > 2 * MAX_LENGTH:
             return None
     try:
-        absolute: str = ada_url.join_url(base, url) if base else ada_url.normalize_url(url)
+        absolute: str = ada_url.join_url(base, url) if base else _normalized(url)
     except ValueError:
         return None
     absolute = absolute.partition("#")[0]
     if not absolute.startswith(("https://", "http://")) or len(absolute) > MAX_LENGTH:
         return None
     return absolute if "@" not in absolute else _without_credentials(absolute)
+
+
+_normalized = lru_cache(maxsize=256)(
+    ada_url.normalize_url
+)  # a URL is made sure of where it is made, and where it is used
 
 
 def _without_credentials(url: str) -> str:
