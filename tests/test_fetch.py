@@ -28,7 +28,8 @@ from aioresponses import aioresponses
 
 from crawler import errors
 from crawler.decoding import Decoder
-from crawler.fetch import AT_ONCE, Fetcher, Reply, deadlines, dns
+from crawler.fetch import Fetcher, Reply, deadlines, dns
+from crawler.fetch.body import AT_ONCE
 from crawler.fetch.failures import translated
 from crawler.fetch.memory import Memory
 from crawler.models import Request

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
+from yarl import URL
+
 from crawler import stages
 from crawler.errors import ConfigError, ProxyError, escaped
 from crawler.fetch.timing import timed
 from crawler.proxies import Health, Proxy, after_failure, next_proxy
 from crawler.settings import Settings
-from crawler.urls import hostname
+from crawler.urls import hostname, split
 
 MOST_NAMED = 10  # patterns, in a warning
 FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
@@ -63,6 +65,8 @@ class Routes:
 
     def tls(self, url: str) -> ssl.SSLContext | bool:
         """What aiohttp is given: a context, or whether to verify as is usual."""
+        if url.startswith("http:"):
+            return True
         settings = self._settings
         host = hostname(url)
         is_verified = not any(fnmatchcase(host, pattern) for pattern in settings.insecure_hosts)
@@ -87,6 +91,14 @@ def unverified(patterns: Sequence[str]) -> str:
         named.append(f"{len(patterns) - MOST_NAMED} more")
     told = ", ".join(named)
     return f"the certificates of {told} are not checked (insecure_hosts): who is on the way can read and change all"
+
+
+def as_yarl(url: str) -> URL:
+    """A canonical URL as aiohttp wants it, taken apart by us: half of what its parser takes, which trusts nobody."""
+    (origin, path), is_tls = split(url), url.startswith("https:")
+    path, _, query = path.partition("?")
+    scheme, authority = ("https", origin[8:]) if is_tls else ("http", origin[7:])
+    return URL.build(scheme=scheme, authority=authority, path=path, query_string=query, encoded=True)
 
 
 def _context(ca_file: str, certificate: str, *, is_verified: bool) -> ssl.SSLContext:
