@@ -22,7 +22,7 @@ from tests.hostile import ROWS, names
 from tests.hostile.redirects import LEADS
 from tests.hostile.server import DOMAIN
 
-HASTE = {"connect_timeout": 2.0, "header_timeout": 1.5, "read_timeout": 1.5, "total_timeout": 3.0}
+HASTE = {"connect_timeout": 2.0, "header_timeout": 2.0, "read_timeout": 2.0, "total_timeout": 5.0}
 LONGEST = 115.0
 STARVED = 0.5
 
