@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
 
@@ -150,6 +150,11 @@ class Engine:
         worker = self._crew.create_task(self._work())
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
+
+    def beside(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Have something done beside the workers. If it fails the run does, which ends only after it."""
+        assert self._crew is not None
+        return self._crew.create_task(work)
 
     @contextlib.contextmanager
     def lent_place(self) -> Iterator[None]:
