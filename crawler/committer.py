@@ -35,7 +35,7 @@ class Committer:
         self._expect = expect
         self._visits: list[Visit] = []
         self._is_committing = self._is_over = False
-        self._unstored = 0  # bytes of memory, of what ended
+        self._unstored = self._weight = 0  # bytes of memory, of what ended, and of what no commit has taken yet
         self._ended = asyncio.Event()
         self.item_bytes = 0  # of the run, as far as it is known here
 
@@ -51,8 +51,10 @@ class Committer:
 
     def add(self, visit: Visit) -> None:
         """Store a visit soon."""
+        weight = visit.weight
         self._visits.append(visit)
-        self._unstored += visit.weight
+        self._weight += weight
+        self._unstored += weight
         self._ended.set()
 
     def finish(self) -> None:
@@ -71,12 +73,12 @@ class Committer:
                 await self._commit()
 
     async def _commit(self) -> None:
-        visits, self._visits = self._visits, []
-        self._is_committing = True
+        visits, self._visits, weight = self._visits, [], self._weight
+        self._is_committing, self._weight = True, 0
         with stages.wait("commit"):
             committed = await self._frontier.commit(visits)
         self._is_committing = False
-        self._unstored -= sum(visit.weight for visit in visits)
+        self._unstored -= weight
         self.item_bytes = committed.item_bytes
         if committed.is_spent:
             self._budget.end_items()

@@ -56,7 +56,11 @@ class Turns:
 
     async def visit(self, lane: HostLane, page: Page) -> Visit:
         """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
-        changed = list[Cookie]()
+        if not self._rotation.is_used:
+            visit = await self._visit(lane, page, None)
+            schedule(visit, self._engine.settings.revisit)
+            return visit
+        changed: list[Cookie] = []
         changed_cookies.set(changed)
         try:
             login = self._rotation.choose(page)
