@@ -178,7 +178,7 @@ class Turns:
         assert task is not None
         self._engine.expendable.add(task)
         is_over = asyncio.Event()
-        sowing = self._engine.beside(self._sow_now_and_then(links, is_over))
+        sowing = self._engine.crew.create_task(self._sow_now_and_then(links, is_over))
         try:
             with self._engine.lent_place():
                 async for seed in self._visitor.spider.start():
