@@ -41,8 +41,8 @@ class Marked(NamedTuple):
 
     ``hrefs`` has that of each ``a`` and ``area``, as it is written and in document order; None for one without a value.
     ``base`` is that of the first ``base`` that has one (HTML Standard, section 4.2.3); ``metas`` are pairs of the name
-    of a ``meta``, in lower case, and its content. ``canonical`` is the href of the first ``<link rel=canonical>`` of the
-    head (RFC 6596); one in the body may be a visitor's words.
+    of a ``meta``, in lower case, and its content. ``canonical`` is the href of the first ``<link rel=canonical>`` in
+    the head (RFC 6596); one in the body may be a visitor's words.
     """
 
     hrefs: list[str | None]
