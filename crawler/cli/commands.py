@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-
 ASKS_FOR_HELP = frozenset({"--help", "-h"})
 
 

@@ -1,9 +1,8 @@
-"""``crawler crawl`` as people start it: a supervisor, and an engine or several in processes of their own."""
+"""The supervisor of a crawl on a terminal: what it shows, and how it ended."""
 
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import gc
+from collections.abc import Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
 
 import msgspec
@@ -11,27 +10,30 @@ import msgspec
 from crawler.cli import logs, stdout
 from crawler.cli.view import Screen, View, screen
 from crawler.models import Page
-from crawler.processes import Begun, Role
 from crawler.processes.engine import EngineProcess
+from crawler.processes.messages import Begun, Role
+from crawler.processes.spawn import Spawned, spawn
 from crawler.processes.supervisor import Supervisor
 from crawler.progress import Progress
 
-ENGINE = "import sys; sys.path[:] = {path!r}; from crawler.cli.engine import main; sys.exit(main(sys.argv[1:]))"
 NO_PAGE: ContextVar[Page | None] = ContextVar("NO_PAGE", default=None)
 
 
-def watch(words: Sequence[str]) -> int:
-    """Run ``crawler crawl`` with these words in engines under a supervisor, and return its exit code."""
-    command = [sys.executable, *_options(), "-c", ENGINE.format(path=sys.path), *words]
+def supervise(command: Sequence[str], first: Spawned, bytes_file: int, signals: Sequence[int]) -> int:
+    """Supervise the engine that was begun `first` and those that `command` begins; the crawl's exit code.
+
+    `bytes_file` is the descriptor of the file where engines count bytes, `signals` what this process was sent so far.
+    """
+    waiting = [first]
 
     def start(role: Role) -> EngineProcess:
-        return EngineProcess(command, role)
+        return EngineProcess(waiting.pop() if waiting else spawn(command, bytes_file), role)
 
+    gc.freeze()  # what is imported stays: to look it over thrice when the process ends would take long
     with ExitStack() as stack:
         face = _Terminal(stack)
-        supervisor = Supervisor(start, face)
-        with _told_of_signals(supervisor):
-            code, summary = supervisor.run()
+        supervisor = Supervisor(start, face, bytes_file, signals)
+        code, summary = supervisor.run()
         face.close()
         if summary is not None:
             face.view.tell_end(summary, remark=supervisor.idle_engines)
@@ -71,22 +73,3 @@ class _Terminal:
     def close(self) -> None:
         """Take the picture away; what comes now stands below."""
         self._live.close()
-
-
-@contextmanager
-def _told_of_signals(supervisor: Supervisor) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, lambda number, _: supervisor.ask_to_stop(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _options() -> list[str]:
-    """How Python was started here, so that engines are."""
-    named = [f"-X{name}" if value is True else f"-X{name}={value}" for name, value in sys._xoptions.items()]  # noqa: SLF001  # its documented name
-    return [f"-W{option}" for option in sys.warnoptions] + named

@@ -1,9 +1,4 @@
-"""Several engines as processes of one machine, under a supervisor that restarts what dies and ends what hangs.
-
-The supervisor starts each engine anew from the command line, never by fork: a forked child would hold its parent's
-locks. Between the two runs one socket. The engine is told its `Role` first, and says what becomes of it in messages,
-one JSON object a line; when the socket closes, the other one is gone.
-"""
+"""What a supervisor and its engines say to one another: one JSON object a line."""
 
 from pathlib import Path
 from typing import TypeAlias, cast
