@@ -14,6 +14,7 @@ def main(words: Sequence[str]) -> int:
     line = Line(int(words[-1]))
     LINE.set(line)
     gc.freeze()  # what is imported stays: to look it over again and again, and thrice when the process ends, takes long
+    gc.enable()
     code = run(words[:-1])
     line.tell(Left())
     return code
