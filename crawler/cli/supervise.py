@@ -30,6 +30,7 @@ def supervise(command: Sequence[str], first: Spawned, bytes_file: int, signals: 
         return EngineProcess(waiting.pop() if waiting else spawn(command, bytes_file), role)
 
     gc.freeze()  # what is imported stays: to look it over thrice when the process ends would take long
+    gc.enable()
     with ExitStack() as stack:
         face = _Terminal(stack)
         supervisor = Supervisor(start, face, bytes_file, signals)

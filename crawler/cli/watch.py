@@ -3,6 +3,7 @@
 The engine takes longest to begin, so it is the first to: what is imported here keeps it waiting.
 """
 
+import gc
 import signal
 import sys
 import tempfile
@@ -23,6 +24,7 @@ def watch(words: Sequence[str]) -> int:
     signals: list[int] = []
     with tempfile.TemporaryFile() as bytes_file, _told_of_signals(signals.append):
         first = spawn(command, bytes_file.fileno())
+        gc.disable()  # until all is imported, as in ENGINE
         from crawler.cli.supervise import supervise  # noqa: PLC0415  # while the engine imports what it needs
 
         return supervise(command, first, bytes_file.fileno(), signals)
