@@ -124,7 +124,8 @@ class Asker:
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
-            self.learn(request, reply.headers.getall("Set-Cookie", ()))
+            if "Set-Cookie" in reply.headers:
+                self.learn(request, reply.headers.getall("Set-Cookie"))
             self.heed(lane, reply)
             if self.engine.settings.adaptive and request.kind != "robots" and reply.status not in OVERLOADED:
                 self.engine.workbench.heard(lane, reply.status, reply.waited)  # robots.txt is quicker than pages are
@@ -199,7 +200,8 @@ class Asker:
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
-        self.engine.dispatch()
+        if lane.pace.pause or lane.groups or lane.named:  # else nothing is due later for it
+            self.engine.dispatch()
 
     def keep_hours(self, lane: HostLane) -> None:
         """Have the host wait for its hours, if it will be out of them when its time has come."""

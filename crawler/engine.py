@@ -190,7 +190,7 @@ class Engine:
 
     def dispatch(self) -> None:
         """Hand what is due to idle workers, and come back when the next host is."""
-        if self.outcome:
+        if self.outcome or not (self._idle or self.workbench.is_hurried):  # a worker that becomes idle calls it
             return
         now, most = self.clock.monotonic(), self.most
         while self.workbench.in_flight < most and (urgent := self.workbench.take_ticket(now)):
@@ -199,7 +199,7 @@ class Engine:
             else:
                 urgent[1].set_result(None)
         self._is_alone = self._is_alone and not self._is_calm()
-        while self._idle and self.workbench.in_flight < most:
+        while self._idle and self.workbench.in_flight < most and self.workbench.is_due(now):
             turn = self.workbench.take(now, robots_only=self._is_alone or not self._may_start())
             if turn is None:
                 break

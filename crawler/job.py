@@ -305,7 +305,7 @@ class Crawl:
 
     def _backlog(self) -> int:
         assert self._engine is not None
-        return self._engine.committer.item_bytes - min(exporter.cursor.bytes for exporter in self._exporters)
+        return self._engine.committer.item_bytes - min([exporter.cursor.bytes for exporter in self._exporters])
 
     async def _watch(self, pressure: Pressure) -> None:
         assert self._stats is not None

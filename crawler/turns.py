@@ -57,7 +57,11 @@ class Turns:
 
     async def visit(self, lane: HostLane, page: Page) -> Visit:
         """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
-        changed = list[Cookie]()
+        if not self._rotation.is_used:
+            visit = await self._visit(lane, page, None)
+            schedule(visit, self._engine.settings.revisit)
+            return visit
+        changed: list[Cookie] = []
         changed_cookies.set(changed)
         try:
             login = self._rotation.choose(page)
@@ -263,8 +267,8 @@ async def _with_pauses(seeds: AsyncIterator[object], pause: float) -> AsyncItera
     while True:
         coming = asyncio.ensure_future(anext(seeds, _END))
         try:
-            done, _ = await asyncio.wait({coming}, timeout=pause)
-            if not done:
+            await asyncio.sleep(0)
+            if not coming.done() and not (await asyncio.wait({coming}, timeout=pause))[0]:
                 yield None
             seed = await coming
         finally:

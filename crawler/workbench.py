@@ -225,17 +225,25 @@ class Workbench(Generic[Ticket]):
             del self.lanes[lane.host], self.by_origin[lane.origin]
 
     @property
+    def is_hurried(self) -> bool:
+        """Whether something that needs no worker may be waiting for its turn."""
+        return bool(self._hurried)
+
+    @property
     def next_at(self) -> float | None:
         """When the next host is due; None when none waits."""
-        times = [lane.free_at(lane.urgent[0][1]) for lane in self._hurried.values() if lane.urgent and lane.may_hurry]
-        times += [
-            lane.free_at(lane.suspects[0].request.group)
-            for lane in self._suspected.values()
-            if lane.suspects and lane.may_hurry
-        ]
-        times += [due[0][0] for due in (self._due, self._due_robots) if due]
+        times = [due[0][0] for due in (self._due, self._due_robots) if due]
+        if self._hurried or self._suspected:
+            able = [lane for lane in (*self._hurried.values(), *self._suspected.values()) if lane.may_hurry]
+            times += [lane.free_at(lane.urgent[0][1]) for lane in able if lane.urgent]
+            times += [lane.free_at(lane.suspects[0].request.group) for lane in able if lane.suspects]
         soonest = min(times, default=math.inf)
         return soonest if soonest < math.inf else None
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is worth while to `take`."""
+        due, robots = self._due, self._due_robots
+        return bool((due and due[0][0] <= now) or (robots and robots[0][0] <= now))
 
     def hungry(self) -> Iterator[Lane[Ticket]]:
         """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""

@@ -12,7 +12,7 @@ import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -23,7 +23,6 @@ from aiohttp.connector import Connection
 from aiohttp.helpers import is_ip_address
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from crawler import stages
 from crawler.addresses import AddressPolicy
@@ -41,7 +40,7 @@ from crawler.fetch.deadlines import Deadlines, Flight, limits_of
 from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
 from crawler.fetch.memory import Memory
-from crawler.fetch.routes import Routes
+from crawler.fetch.routes import Routes, as_yarl
 from crawler.fetch.timing import TimedDecoder
 from crawler.models import Request
 from crawler.proxies import Proxy
@@ -119,6 +118,7 @@ class Fetcher:
         self._routes = Routes(settings, time.monotonic)
         self._stages = stages.current()
         self._unpacking = asyncio.Lock()
+        self._small = min(settings.max_body_bytes, AT_ONCE)
         self._decoder = Decoder if self._stages is None else TimedDecoder
 
     async def __aenter__(self) -> Self:
@@ -280,10 +280,12 @@ class Fetcher:
         flight.is_new = True
         return socket.socket(family, kind, protocol)
 
-    async def _send(self, request: Request, headers: Mapping[str, str], proxy: Proxy | None) -> aiohttp.ClientResponse:
-        return await self._session.request(
+    def _send(
+        self, request: Request, headers: Mapping[str, str], proxy: Proxy | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        return self._session.request(
             request.method,
-            URL(request.url, encoded=True),
+            as_yarl(request.url),
             headers=headers,
             data=request.body,
             allow_redirects=False,
@@ -319,10 +321,13 @@ class Fetcher:
             return Reply(flight.url, status, headers, size=arrived, cut=not content.at_eof())
         if content.at_eof():
             return Reply(flight.url, status, headers)
-        encoding = ", ".join(headers.getall("Content-Encoding", ()))
+        encoding = ", ".join(headers.getall("Content-Encoding")) if "Content-Encoding" in headers else ""
         decoder = self._decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
         if enough is None:
             check_declared(response, self._settings.max_body_bytes)
+            if decoder is None and content.is_eof() and content.total_bytes <= self._small:  # nearly all pages
+                self._on_bytes(size := content.total_bytes)
+                return Reply(flight.url, status, headers, content.read_nowait(), size)
         body = _Body()
         try:
             if content.is_eof():  # it came along with the headers

@@ -93,12 +93,15 @@ def check_framing(response: aiohttp.ClientResponse) -> None:
         raise ProtocolError("101 Switching Protocols, though no upgrade was asked for")
     if response.status < 100:
         raise ProtocolError(f"status {response.status}")
-    for name in response.headers:
-        if " " in name or "\t" in name:
-            raise ProtocolError(f"a blank in a field's name: {name}")
-    codings = ", ".join(response.headers.getall("Transfer-Encoding", ()))
-    if codings and codings.strip(" \t").lower() != "chunked":
-        raise ProtocolError(f"Transfer-Encoding: {codings}")
+    headers = response.headers
+    names = "\n".join(headers)
+    if " " in names or "\t" in names:
+        name = next(name for name in headers if " " in name or "\t" in name)
+        raise ProtocolError(f"a blank in a field's name: {name}")
+    if "Transfer-Encoding" in headers:
+        codings = ", ".join(headers.getall("Transfer-Encoding"))
+        if codings and codings.strip(" \t").lower() != "chunked":
+            raise ProtocolError(f"Transfer-Encoding: {codings}")
 
 
 def check_size(size: int, cap: float) -> None:
