@@ -62,7 +62,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._stirred = asyncio.Event()
         self._alive_until = 0.0
-        self._crew: asyncio.TaskGroup | None = None
+        self.crew: asyncio.TaskGroup  # the workers, and what is done beside them
         self._workers: set[asyncio.Task[None]] = set()
         self.expendable: set[asyncio.Task[object]] = set()  # what need not come to its end when the crawl is stopped
         self._visit: Visiting
@@ -74,7 +74,7 @@ class Engine:
         async with asyncio.TaskGroup() as services:
             heartbeat = services.create_task(self._keep_alive())
             services.create_task(self.committer.run(self._commit_window))
-            async with asyncio.TaskGroup() as self._crew:
+            async with asyncio.TaskGroup() as self.crew:
                 for _ in range(self.settings.concurrency):
                     self._hire()
                 await self._feed()
@@ -146,8 +146,7 @@ class Engine:
     # -- workers
 
     def _hire(self) -> None:
-        assert self._crew is not None
-        worker = self._crew.create_task(self._work())
+        worker = self.crew.create_task(self._work())
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 

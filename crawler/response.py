@@ -18,7 +18,7 @@ from crawler.html import Node, Selection, linked
 from crawler.links import HeaderLink, LinkRules, header_links
 from crawler.models import Json, Request
 from crawler.requests import Options, Requests, described, form_options, resolved, submitted
-from crawler.tree import Marked, Tree, canonical_href, marked, meta_robots, parse, source, unmarked_hrefs
+from crawler.tree import Marked, Tree, marked, meta_robots, parse, source, unmarked_hrefs
 from crawler.urls import Joiner, canonical
 
 Default = TypeVar("Default")
@@ -237,8 +237,8 @@ class Response:
         """The URL that the page gives as its own (RFC 6596): its ``<link rel=canonical>``, or else its header's."""
         if not self.names_canonical:
             return None
-        href = canonical_href(self.html) if self.is_html and self._has_canonical() else None
-        if href is not None:
+        href = self._marks().canonical if self.is_html and self._has_canonical() else None
+        if href:
             return canonical(href, self._base_url())
         named = (link.target for link in self._header_links() if "canonical" in link.rel)
         return next((canonical(target, self.url) for target in named), None)
@@ -342,6 +342,8 @@ class Response:
         return "Link" in self.headers or (self._has_canonical() and self.is_html)
 
     def _has_canonical(self) -> bool:
+        if self._marked is not None:
+            return bool(self._marked.canonical)
         return b"anonical" in self.body or b"ANONICAL" in self.body
 
     def _header_links(self) -> list[HeaderLink]:
