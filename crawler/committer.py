@@ -1,6 +1,7 @@
 """The committer: stores the Visits that ended within a moment in one transaction, and tells what became of them."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
@@ -36,7 +37,7 @@ class Committer:
         self._visits: list[Visit] = []
         self._is_committing = self._is_over = False
         self._unstored = self._weight = 0  # bytes of memory, of what ended, and of what no commit has taken yet
-        self._ended = asyncio.Event()
+        self._ended, self._is_last = asyncio.Event(), asyncio.Event()
         self.item_bytes = 0  # of the run, as far as it is known here
 
     @property
@@ -49,12 +50,14 @@ class Committer:
         """Whether anything is not stored yet."""
         return bool(self._visits) or self._is_committing
 
-    def add(self, visit: Visit) -> None:
-        """Store a visit soon."""
+    def add(self, visit: Visit, *, is_last: bool = False) -> None:
+        """Store a visit soon; at once when it `is_last` for now, since nothing else will end to be stored with it."""
         weight = visit.weight
         self._visits.append(visit)
         self._weight += weight
         self._unstored += weight
+        if is_last:
+            self._is_last.set()
         self._ended.set()
 
     def finish(self) -> None:
@@ -67,7 +70,10 @@ class Committer:
         while self._visits or not self._is_over:
             await self._ended.wait()
             if pause := window():
-                await asyncio.sleep(pause)
+                self._is_last.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._is_last.wait()
             self._ended.clear()
             if self._visits:
                 await self._commit()

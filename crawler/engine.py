@@ -261,7 +261,7 @@ class Engine:
         else:
             if not lane.is_pace_stored and lane.robots is not None:  # else another host's answer may tell it meanwhile
                 lane.is_pace_stored, visit.delay = True, lane.pace.pause
-            self.committer.add(visit)
+            self.committer.add(visit, is_last=not self.in_flight)
         if self.budget.reached or not self.in_flight:
             self._stirred.set()
 

@@ -24,8 +24,9 @@ from crawler.cli.watch import ENGINE
 from crawler.frontier.checks import violations
 from crawler.frontier.liveness import marks
 from crawler.frontier.schema import readable
-from crawler.processes import Begun, Role, Said
 from crawler.processes.engine import EngineProcess
+from crawler.processes.messages import Begun, Role, Said
+from crawler.processes.spawn import spawn
 from crawler.processes.supervisor import Supervisor
 from crawler.progress import Progress
 from crawler.testing import Site
@@ -471,7 +472,7 @@ def test_engines_have_one_heap(monkeypatch: pytest.MonkeyPatch, chosen: str | No
     if chosen:
         monkeypatch.setenv("MALLOC_ARENA_MAX", chosen)
     with tempfile.TemporaryFile() as file:
-        engine = EngineProcess([sys.executable, "-c", HEAPS], Role(0, None, 0.0, file.fileno()))
+        engine = EngineProcess(spawn([sys.executable, "-c", HEAPS], file.fileno()), Role(0, None, 0.0, file.fileno()))
         try:
             heard: list[object] = []
             while not heard:
@@ -484,7 +485,7 @@ def test_engines_have_one_heap(monkeypatch: pytest.MonkeyPatch, chosen: str | No
 def test_a_flood_of_words() -> None:
     """An engine that never stops talking does not keep its supervisor from all else."""
     with tempfile.TemporaryFile() as file:
-        engine = EngineProcess([sys.executable, "-c", FLOOD], Role(0, None, 0.0, file.fileno()))
+        engine = EngineProcess(spawn([sys.executable, "-c", FLOOD], file.fileno()), Role(0, None, 0.0, file.fileno()))
         try:
             heard: list[object] = []
             while len(heard) < 10_000:
@@ -503,14 +504,17 @@ def test_an_engine_that_hangs_when_all_are_stopped(tmp_path: Path, site: Site, m
     monkeypatch.setattr("crawler.processes.supervisor.LAST_WORDS", 0.5)
     words = ["crawl", "titles.py", "-s", "resolve=*.test=127.0.0.1", "-s", "delay=0.01"]
     command = [sys.executable, "-c", ENGINE.format(path=[SOURCE, *sys.path]), *words]
-    supervisor = Supervisor(lambda role: EngineProcess(command, role), Face())
+    signals: list[int] = []
 
     def stop() -> None:
         wait_for(lambda: "/loop" in site.paths())
-        supervisor.ask_to_stop(signal.SIGINT)
+        signals.append(signal.SIGINT)
 
     threading.Thread(target=stop).start()
-    assert supervisor.run() == (130, None)
+    with tempfile.TemporaryFile() as file:
+        number = file.fileno()
+        supervisor = Supervisor(lambda role: EngineProcess(spawn(command, number), role), Face(), number, signals)
+        assert supervisor.run() == (130, None)
     (left,) = (tmp_path / "output" / "titles").glob("engine-*.lock")
     assert marks(left) == []
 

@@ -3,6 +3,9 @@
 Nothing is judged here, retried or followed: a redirect is a `Reply` like any other.
 """
 
+from crawler.fetch import trust  # noqa: F401  # before anything imports aiohttp
+
+# isort: split
 import asyncio
 import errno
 import logging

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 import msgspec
 
 from crawler.job import Crawl
-from crawler.processes import Beat, Begun, Ended, Message, Role, Said, encoded
+from crawler.processes.messages import Beat, Begun, Ended, Message, Role, Said, encoded
 from crawler.progress import Summary
 
 if sys.platform != "win32":
