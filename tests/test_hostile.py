@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from crawler import Crawl
-from crawler.processes.engine import ONE_HEAP
+from crawler.processes.spawn import ONE_HEAP
 from tests.hostile import ROWS
 from tests.hostile.crawl import Wanderer, expected, led
 from tests.hostile.server import DOMAIN, Server, serving
