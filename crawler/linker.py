@@ -159,7 +159,7 @@ class Linker:
 
     def robots_link(self, origin: str, known_at: float) -> Link:
         """The page that must be fetched before any other of a host; once for each time that the last one ran out."""
-        url, key = origin + "/robots.txt", f"robots {known_at:.0f}"
+        url, key = origin + "/robots.txt", f"robots {known_at:.3f}"
         return self.link(Request(url, kind="robots", key=key, priority=ROBOTS_PRIORITY))
 
     def robots_hop(self, page: Page, target: Request) -> Link:
