@@ -287,8 +287,7 @@ class Visit(Struct):
     @property
     def tells_items(self) -> bool:
         """Whether its items are what its page has now; those of a page that could not be seen stand."""
-        is_seen = self.state in {State.DONE, State.GONE} and self.reason != UNCHANGED
-        return bool(self.items) or (is_seen and not self.is_truncated)
+        return bool(self.items) or (self.state in {State.DONE, State.GONE} and self.reason != UNCHANGED)
 
     @property
     def is_truncated(self) -> bool:
