@@ -75,13 +75,14 @@ def place_of(item: Item, page: int, n: int) -> str:
 
 
 def feed(
-    items: Sequence[Item], page: tuple[int, str], at: float, sighted: dict[str, str], records: dict[str, Record]
-) -> list[Item]:
+    items: Sequence[Item], page: tuple[int, str], at: float, sighted: dict[str, str], records: dict[str, Record],
+    *, is_all: bool = True,
+) -> list[Item]:  # fmt: skip
     """What the feed says after a visit that has found `items` on a `page` (its number and URL), quarantined ones too.
 
     `sighted` is what the page had before, hash by place, and `records` all items concerned: both are brought up to
     date. An item that several pages have is gone when the last of them has it no more; and one that a page has as
-    before is as before, whatever another says of it.
+    before is as before, whatever another says of it. None is gone of a page of which there is more (not `is_all`).
     """
     told = [item for item in items if item.quarantine is not None]
     found = {place_of(item, page[0], n): (item, n) for n, item in enumerate(items)}  # of two with one key, the last
@@ -100,7 +101,7 @@ def feed(
         if new not in {before, record.hash}:
             previous, record.hash, record.body = record.hash, new, item.body
             told.append(_line("changed", record, at, new, previous))
-    for place in [place for place in sighted if place not in found]:
+    for place in [place for place in sighted if is_all and place not in found]:
         del sighted[place]
         record = records[place]
         record.pages -= 1

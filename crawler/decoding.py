@@ -198,11 +198,14 @@ class Decoder:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def parts(self, chunk: bytes) -> Iterator[bytes]:
-        """The same, some 64 KiB at a time: a chunk may decode to all of the cap, and others may wait meanwhile."""
+        """The same, some 64 KiB at a time: a chunk may decode to all of the cap, and others may wait meanwhile.
+
+        All that is within the cap comes before the error.
+        """
         if self._coding is None:
             self._wire += len(chunk)
+            yield chunk[: self._cap - self._decoded]
             self._count(chunk)
-            yield chunk
             return
         try:
             for start in range(0, len(chunk), self._window):
@@ -238,8 +241,8 @@ class Decoder:
                 return
             out = stream.decompress(data, _STEP)
             if out:
+                yield out[: self._cap - self._decoded]
                 self._count(out)
-                yield out
             self._stream = None if stream.eof else stream
             if stream.eof:
                 data = stream.unused_data

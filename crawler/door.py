@@ -82,8 +82,9 @@ class Door:
         if not (200 <= reply.status < 300 or reply.status in request.statuses):
             raise HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
         response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self
-        )
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self,
+            truncated=reply.incomplete is not None,
+        )  # fmt: skip
         await self._asker.parser.parsed(response)
         return response
 

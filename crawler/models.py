@@ -45,6 +45,7 @@ class State(IntEnum):
 
 # reasons of pages that are the crawl's own, and counted as none
 HOUSEKEEPING = frozenset({"start", "robots.txt", "sitemap"})
+TRUNCATED = "truncated"  # the reason of pages that were handled with a part of their body
 
 
 class Request(Struct, frozen=True, omit_defaults=True):
@@ -52,7 +53,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
 
     ``url`` is absolute and canonical; ``handler`` and ``failed`` are names of the spider's methods; ``data`` is JSON;
     ``session`` is the name of the one that it is asked in, if that matters; ``group`` is what it shares limits with
-    beside its host, which makes no other page of it.
+    beside its host, which makes no other page of it; ``truncate``: a part of its body will do.
     """
 
     url: str
@@ -75,6 +76,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     session: str | None = None
     by_canonical: bool = False  # in place of a page that named it as its canonical URL; handled whatever it names
     group: str | None = None
+    truncate: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.url} to={self.handler}>"
@@ -284,8 +286,13 @@ class Visit(Struct):
 
     @property
     def tells_items(self) -> bool:
-        """Whether its items are all that its page has now; those of a page that could not be seen stand."""
+        """Whether its items are what its page has now; those of a page that could not be seen stand."""
         return bool(self.items) or (self.state in {State.DONE, State.GONE} and self.reason != UNCHANGED)
+
+    @property
+    def is_truncated(self) -> bool:
+        """Whether its page was handled with a part of its body, and may have more items than these."""
+        return self.reason.startswith(TRUNCATED)
 
     @property
     def good_items(self) -> int:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from crawler.fetch import Reply
 from crawler.likeness import NEAR_DUPLICATE
-from crawler.models import Page, Request, State, Visit
+from crawler.models import TRUNCATED, Page, Request, State, Visit
 from crawler.revisit import CHANGED, UNCHANGED, Revisit, conditions, digest, next_interval, policy_for, validator
 
 SAFE = frozenset({"GET", "HEAD"})
@@ -26,8 +26,8 @@ def unchanged(page: Page, token: int, reply: Reply, now: float) -> Visit | None:
     """The Visit of a page that is as it was, by the server's word or by its bytes; None for another one."""
     if page.history is None or not page.history.content or NOT_MODIFIED in page.request.statuses:
         return None
-    is_wanted = (200 <= reply.status < 300 or reply.status in page.request.statuses) and not reply.cut
-    is_same = is_wanted and digest(reply.body) == page.history.content
+    is_wanted = 200 <= reply.status < 300 or reply.status in page.request.statuses
+    is_same = is_wanted and not reply.cut and reply.incomplete is None and digest(reply.body) == page.history.content
     if reply.status != NOT_MODIFIED and not is_same:
         return None
     visit = Visit(page, token, State.DONE, UNCHANGED, reply.status, reply.size, now)
@@ -38,7 +38,13 @@ def unchanged(page: Page, token: int, reply: Reply, now: float) -> Visit | None:
 
 
 def note(visit: Visit, reply: Reply) -> None:
-    """Take down what tells whether the page has changed when it is visited next; and that it has, if it has."""
+    """Take down what tells whether the page has changed when it is visited next; and that it has, if it has.
+
+    Nothing does of a page of which only a part came: its reason is why.
+    """
+    if reply.incomplete is not None:
+        visit.reason = f"{TRUNCATED}: {reply.incomplete.code}: {reply.incomplete.detail}"
+        return
     visit.etag = validator(reply.headers.get("ETag", ""))
     visit.modified = validator(reply.headers.get("Last-Modified", ""))
     if visit.reason != UNCHANGED:
@@ -68,7 +74,7 @@ def schedule(visit: Visit, policies: Mapping[str, Revisit]) -> None:
 
 def _has_changed(visit: Visit) -> bool | None:
     """Whether the visit has found another page than the last one; None where it has found out nothing."""
-    if visit.page.request.kind == "sitemap" or visit.state in {State.FAILED, State.SKIPPED}:
+    if visit.page.request.kind == "sitemap" or visit.state in {State.FAILED, State.SKIPPED} or visit.is_truncated:
         return None
     if visit.state == State.GONE:
         return visit.page.history is not None and bool(visit.page.history.content)

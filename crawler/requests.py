@@ -33,6 +33,7 @@ _TYPES: dict[str, Any] = {
     "statuses": tuple[Annotated[int, Meta(ge=100, le=599)], ...],
     "anywhere": bool,
     "retry": bool,
+    "truncate": bool,
     "group": Annotated[str, Meta(pattern=r"\A[^:\s]{1,100}\Z")],
     "session": Annotated[str, Meta(min_length=1)],
 }
@@ -54,6 +55,7 @@ class Options(TypedDict, total=False):
     take, such as ``"application/pdf"``. ``statuses``: statuses other than 2xx that the handler takes. ``anywhere``:
     though it is out of scope. ``retry``: though it is neither GET nor HEAD. ``group``: the name whose limits it
     shares, beside those of its host (setting ``groups``). ``session``: one of the spider's ``sessions``, by name.
+    ``truncate``: a page over ``max_body_bytes``, or cut off at its last try too, is handled with what there is of it.
     """
 
     to: Target | None
@@ -73,6 +75,7 @@ class Options(TypedDict, total=False):
     retry: bool | None
     group: str | None
     session: str | None
+    truncate: bool | None
 
 
 class Requests(Sequence[Request]):

@@ -75,12 +75,13 @@ class Response:
     """A page that was fetched. It is read by `css`, `text`, `attr` and `json`, and left by `follow` and `request`.
 
     ``requested`` is the request that it answers. ``headers`` are looked up in any case. ``body`` is bytes, no longer
-    compressed; a download's is empty, and ``file`` says where it lies. HTML is parsed once, when it is first needed.
+    compressed; a download's is empty, and ``file`` says where it lies. ``truncated``: the body is only the beginning of
+    what it should be, as the request said may be. HTML is parsed once, when it is first needed.
     """
 
     __slots__ = (
         "_base", "_encoding", "_is_html", "_links", "_marked", "_tree", "_worst", "body", "door", "file", "headers",
-        "requested", "status", "url",
+        "requested", "status", "truncated", "url",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +94,7 @@ class Response:
         body: bytes,
         door: Door,
         file: File | None = None,
+        truncated: bool = False,
     ) -> None:
         self.requested = request
         self.url = url
@@ -101,6 +103,7 @@ class Response:
         self.body = body
         self.door = door
         self.file = file
+        self.truncated = truncated
         self._tree: Tree | None = None
         self._base: str | None = None
         self._links: list[str] | None = None

@@ -29,7 +29,7 @@ from crawler.hops import unreachable
 from crawler.logins import Login
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.parsing import is_large
-from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, robots_fate
+from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, fate, robots_fate
 from crawler.recrawl import schedule, unchanged
 from crawler.redirects import hop
 from crawler.response import Response
@@ -121,13 +121,18 @@ class Turns:
         except SpiderError as error:
             visit = Visit(page, lane.token, State.FAILED, "", 0, 0, self._engine.clock.epoch())
             return self._visitor.broken(visit, "wrap", error)
+        if (lacks := reply.incomplete) is not None:
+            chosen = fate(lacks, page, self._engine.settings, self._engine.clock.epoch(), lane.circuit)
+            if chosen.state == State.PENDING:  # with luck there is more of it next time
+                raise lacks
         if (as_before := unchanged(page, lane.token, reply, self._engine.clock.epoch())) is not None:
             if login is not None:
                 await login.well()
             return as_before
         response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door
-        )
+            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=door,
+            truncated=reply.incomplete is not None,
+        )  # fmt: skip
         if is_large(response):
             with AtWork(self._visitor.breadcrumb, page.seq):
                 await self._asker.parser.parsed(response)

@@ -70,8 +70,9 @@ class _Wire:
             with self._door.standing_still():
                 reply = await self._sent(request)
             response = Response(
-                request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self._door
-            )
+                request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self._door,
+                truncated=reply.incomplete is not None,
+            )  # fmt: skip
             await self._asker.parser.parsed(response)
         except (NotNow, LeaseLost, LimitReached, StoreError) as error:
             self._door.interrupt = error  # a wrap that catches everything must not keep it

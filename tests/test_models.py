@@ -35,6 +35,7 @@ requests = st.builds(
     accept=st.lists(texts, max_size=3).map(tuple),
     anywhere=st.booleans(),
     retry=st.booleans(),
+    truncate=st.booleans(),
     hops=st.lists(texts, max_size=3).map(tuple),
     path=st.none() | texts,
 )

@@ -47,7 +47,7 @@ def test_everything_else_goes_along() -> None:
     """A hop is the same request in all but its URL, and remembers where it has been."""
     request = Request(
         START, handler="book", headers={"X-Api-Key": "1"}, data={"e": [1]}, priority=3, depth=2, failed="broken",
-        statuses=(404,), accept=("image/",), anywhere=True, retry=True, path="files/e",
+        statuses=(404,), accept=("image/",), anywhere=True, retry=True, path="files/e", truncate=True,
     )  # fmt: skip
     moved = hop(hop(request, 301, "/e", 10), 308, "f", 10)
     assert moved.hops == (START, "http://a.test/e")

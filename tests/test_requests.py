@@ -57,6 +57,7 @@ def test_request_options() -> None:
         statuses={410, 404},
         anywhere=True,
         retry=True,
+        truncate=True,
     )
     assert request == Request(
         "https://books.example/buy",
@@ -73,6 +74,7 @@ def test_request_options() -> None:
         statuses=(404, 410),
         anywhere=True,
         retry=True,
+        truncate=True,
     )
     assert unpacked(request.url, 1, -3, packed(request)) == request
 
@@ -179,6 +181,7 @@ def test_to_a_parents_method_that_is_overridden() -> None:
         {"statuses": [99]},
         {"statuses": ["404"]},
         {"anywhere": "yes"},
+        {"truncate": 1000},
         {"retry": 1},
         {"failed": "no name"},
     ],

@@ -34,6 +34,8 @@ from crawler.errors import (
     DnsError,
     FetchError,
     ProxyError,
+    ResponseTooLarge,
+    TruncatedBody,
 )
 from crawler.fetch.body import AT_ONCE, Body, Chunks, check_declared, check_framing
 from crawler.fetch.deadlines import Deadlines, Flight, limits_of
@@ -61,7 +63,7 @@ class Reply(Struct):
     """What the wire gave. ``body`` is decoded, ``size`` its bytes on the wire; ``headers`` are looked up in any case.
 
     ``cut`` means that there is a body that was not read: a redirect's, or one that nobody wants. ``waited`` is the time
-    from the request to the headers (s).
+    from the request to the headers (s). ``incomplete`` says why the body is only a part of it, where that will do.
     """
 
     url: str
@@ -71,6 +73,7 @@ class Reply(Struct):
     size: int = 0
     cut: bool = False
     waited: float = 0.0
+    incomplete: ResponseTooLarge | TruncatedBody | None = None
 
 
 def made(url: str, status: int, headers: Mapping[str, str], body: bytes, size: int) -> Reply:
@@ -185,6 +188,7 @@ class Fetcher:
         status and media type (``text/html``, or nothing) and says whether to read the body; of that the first `enough`
         bytes are read, if given, whatever its length.
 
+        If the request says ``truncate``, a body over its cap, or cut off, is an ``incomplete`` reply and no error.
         Raises `FetchError`, and `StoreUnavailable` if this process is out of file descriptors. A body over 1 MiB holds
         its share of ``body_memory`` until this returns; how many finished bodies may wait is for the caller to bound.
         """
@@ -192,7 +196,7 @@ class Fetcher:
         response = await self._ask(flight, request, headers)
         waited = self._deadlines.loop.time() - flight.departed_at
         try:
-            reply = await self._reply(flight, response, wants, enough)
+            reply = await self._reply(flight, response, wants, enough, truncate=request.truncate)
         except FetchError as error:
             error.url, error.status = request.url, response.status
             raise
@@ -309,6 +313,8 @@ class Fetcher:
         response: aiohttp.ClientResponse,
         wants: Callable[[int, str], bool],
         enough: int | None,
+        *,
+        truncate: bool,
     ) -> Reply:
         check_framing(response)
         status, headers, content = response.status, response.headers, response.content
@@ -321,26 +327,41 @@ class Fetcher:
         if content.at_eof():
             return Reply(flight.url, status, headers)
         encoding = ", ".join(headers.getall("Content-Encoding")) if "Content-Encoding" in headers else ""
-        decoder = self._decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
+        cap, incomplete = self._settings.max_body_bytes, None
+        decoder = self._decoder(encoding, cap=cap, enough=enough) if encoding else None
         if enough is None:
-            check_declared(response, self._settings.max_body_bytes)
+            if not truncate:
+                check_declared(response, cap)
             if decoder is None and content.is_eof() and content.total_bytes <= self._small:  # nearly all pages
                 self._on_bytes(size := content.total_bytes)
                 return Reply(flight.url, status, headers, content.read_nowait(), size)
         body = Body()
         try:
-            if content.is_eof():  # it came along with the headers
-                body.came = len(raw := content.read_nowait())
-                self._on_bytes(body.came)
-                await self._take(flight, body, raw, decoder)
-            else:
-                await self._read(flight, response, decoder, body, enough)
-            if decoder is not None and (enough is None or body.size < enough):
-                body.parts.append(decoder.finish())
+            try:
+                await self._fill(flight, response, decoder, body, enough)
+            except (ResponseTooLarge, TruncatedBody) as error:
+                if not truncate:
+                    raise
+                incomplete = type(error)(error.detail, url=flight.url, status=status)  # without what a traceback holds
             whole = body.parts[0] if len(body.parts) == 1 else b"".join(body.parts)
-            return Reply(flight.url, status, headers, whole[:enough], body.came)
+            most = cap if enough is None else enough
+            return Reply(flight.url, status, headers, whole[:most], body.came, incomplete=incomplete)
         finally:
             self._memory.release(body.reserved)
+
+    async def _fill(
+        self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, body: Body,
+        enough: int | None,
+    ) -> None:  # fmt: skip
+        content = response.content
+        if content.is_eof():  # it came along with the headers
+            body.came = len(raw := content.read_nowait())
+            self._on_bytes(body.came)
+            await self._take(flight, body, raw, decoder)
+        else:
+            await self._read(flight, response, decoder, body, enough)
+        if decoder is not None and (enough is None or body.size < enough):
+            body.parts.append(decoder.finish())
 
     async def _read(
         self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, body: Body,
@@ -363,7 +384,7 @@ class Fetcher:
         rest = iter((chunk,) if decoder is None else decoder.parts(chunk))
         await body.take(rest, cap, RESERVE_OVER, is_heavy=is_heavy)
         if body.size > RESERVE_OVER:
-            body.reserved = body.reserved or await self._reserve(flight, expected or cap)
+            body.reserved = body.reserved or await self._reserve(flight, min(expected or cap, cap))
             async with self._unpacking:
                 await body.take(rest, cap, math.inf, is_heavy=is_heavy)
 

@@ -34,8 +34,9 @@ _encode, _decode = msgspec.msgpack.encode, msgspec.msgpack.Decoder(_Kept).decode
 class CachingFetcher(Fetcher):
     """A `Fetcher` that keeps what it fetched in `folder`, one file each, for ``cache_for`` seconds.
 
-    Answers that say that the server is in trouble (429 and 5xx) are not kept, nor are streams. A reply that comes from
-    the cache is not sent for: `before_send` is not called, and nothing is counted as received. ``cached`` counts them.
+    Answers that say that the server is in trouble (429 and 5xx) are not kept, nor are parts of bodies, nor streams. A
+    reply that comes from the cache is not sent for: `before_send` is not called, and nothing is counted as received.
+    ``cached`` counts them.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class CachingFetcher(Fetcher):
             self.cached += 1
             return kept
         reply = await super().fetch(request, headers=headers, before_send=before_send, wants=wants, enough=enough)
-        if reply.status != 429 and reply.status < 500:
+        if reply.status != 429 and reply.status < 500 and reply.incomplete is None:
             self._keep(file, reply)
         return reply
 

@@ -178,7 +178,9 @@ class Recrawl:
             return visit
         page = (visit.page.seq, visit.page.request.url)
         sighted = self._sighted[page[0]]
-        return replace(visit, items=changes.feed(visit.items, page, visit.ended_at, sighted, self._records))
+        is_all = not visit.is_truncated
+        fed = changes.feed(visit.items, page, visit.ended_at, sighted, self._records, is_all=is_all)
+        return replace(visit, items=fed)
 
     def store(self, visits: Sequence[Visit]) -> None:
         """Store what stands after these visits, the last that were `told`, and when their pages are visited again."""
