@@ -4,7 +4,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from crawler import circuit
+from msgspec.structs import replace
+
+from crawler import circuit, quotas
 from crawler.budget import Budget
 from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.groups import IP, SITE, are_by, group_pace, of_addresses, site_of
@@ -49,6 +51,7 @@ class Feeder:
         self.has_groups = bool(settings.groups)
         self._by_site = are_by(settings, SITE)
         self.by_address = are_by(settings, IP)
+        self._has_quotas = quotas.are_set(settings)
         self.engines = 1  # that are to share the work; the others come a little later
 
     async def refill(self) -> bool:
@@ -94,7 +97,7 @@ class Feeder:
 
     async def lease(self, want: Want) -> Leased:
         """Take what is wanted from the frontier, seeds that other engines have found included."""
-        leased = await self._frontier.lease(want)
+        leased = await self._frontier.lease(replace(want, counts_taken=True) if self._has_quotas else want)
         if leased.seeds is not None:
             self._let_in(leased.seeds)
         self._accept(leased.leases)
@@ -126,6 +129,7 @@ class Feeder:
         if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
             ready_at += max(0.0, chosen.pause - self._settings.delay)
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
+        lane.quota = quotas.quota(self._settings, lease.origin, lease.taken) if self._has_quotas else None
         lane.circuit = circuit.unpacked(lease.circuit)
         lane.is_circuit_stored = lane.circuit.is_open
         self._learn(lease)

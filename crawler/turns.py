@@ -87,6 +87,8 @@ class Turns:
         robots = lane.robots
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
+        if refusal is None and lane.quota is not None:
+            refusal = lane.quota.refusal(page)
         if refusal is not None:
             self._asker.free(lane, page.request, was_sent=False)
             return self._visitor.skipped(page, lane.token, refusal)

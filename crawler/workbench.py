@@ -126,7 +126,7 @@ class Workbench(Generic[Ticket]):
                 self.arm(lane)
                 continue
             page = lane.next_page(now)
-            lane.open_visits.add(page.seq)
+            lane.begin(page)
             self._start(lane, now, page.request.group)
             return lane, page
         return None
@@ -136,7 +136,7 @@ class Workbench(Generic[Ticket]):
         for lane in self._suspected.values():
             if lane.suspects and lane.may_hurry and lane.free_at(lane.suspects[0].request.group) <= now:
                 page = lane.suspects.popleft()
-                lane.open_visits.add(page.seq)
+                lane.begin(page)
                 self._start(lane, now, page.request.group)
                 return lane, page
         return None
