@@ -12,7 +12,7 @@ from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.groups import IP, SITE, are_by, group_pace, of_addresses, site_of
 from crawler.lane import Lane
 from crawler.models import Clock, Lease, Link, RobotsRecord
-from crawler.politeness import PARKED_FOR, batch_at, pace, verdict
+from crawler.politeness import PARKED_FOR, ROBOTS_LIFETIME, batch_at, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
 from crawler.windows import next_open
@@ -58,7 +58,7 @@ class Feeder:
         """Give back idle hosts, lease others, fetch pages for those that run low; whether more has come meanwhile."""
         now = self._clock.epoch()
         for lane in self._workbench.lanes.values():
-            if lane.robots_until <= now:
+            if lane.must_renew_robots(now):
                 lane.robots = None
         await self.give_back(self._workbench.parting(self._clock.monotonic(), HORIZON))
         hungry = list(self._workbench.hungry())
@@ -188,10 +188,10 @@ class Feeder:
         if lease.origin == START or not self._settings.obey_robots:
             return ALLOW_ALL
         record = lease.robots
-        if record is None or record.expires_at <= self._clock.epoch():
+        if record is None or record.fetched_at + ROBOTS_LIFETIME <= (now := self._clock.epoch()):
             return None
-        if not record.status and record.fetched_at < self._began:
-            return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
+        if record.fetched_at < self._began and (not record.status or record.expires_at <= now):
+            return None  # one that could not be had then is asked for anew, since whoever starts a crawl wants to know
         return verdict(record, self._settings.product_token)
 
     async def read(self, record: RobotsRecord) -> Robots | None:
@@ -207,7 +207,7 @@ class Feeder:
         if lane := self._workbench.by_origin.get(origin):
             lane.robots = robots
             lane.robots_at, lane.robots_until, lane.robots_why = record.fetched_at, record.expires_at, _why(record)
-            lane.not_before = 0.0
+            lane.not_before, lane.was_asked = 0.0, False
             lane.is_pace_stored = False
             self._workbench.slow_down(lane, chosen)
             lane.complete = False

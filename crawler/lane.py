@@ -14,7 +14,7 @@ from crawler.asked import MINUTE, Minute
 from crawler.circuit import CLOSED
 from crawler.groups import Group
 from crawler.models import Event, Page
-from crawler.politeness import Pace, batch_at
+from crawler.politeness import ROBOTS_LIFETIME, Pace, batch_at
 from crawler.quotas import Quota
 from crawler.robots import Robots
 from crawler.tempo import Tempo
@@ -30,7 +30,7 @@ class Lane(Generic[Ticket]):
         "is_circuit_stored", "is_leaving", "is_outranked", "is_pace_stored", "is_parked", "is_sending", "joined",
         "minute", "named", "not_before", "open_visits", "origin", "owed_until", "pace", "pages", "quota",
         "ready_at", "refilling", "robots", "robots_at", "robots_until", "robots_why", "sent_at", "suspects", "tempo",
-        "token", "urgent", "usual_pace",
+        "token", "urgent", "usual_pace", "was_asked",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -52,6 +52,7 @@ class Lane(Generic[Ticket]):
         self.robots_at = 0.0  # epoch seconds: when the last robots.txt was fetched, though it may be out of date
         self.robots_until = math.inf  # epoch seconds: it runs out
         self.robots_why = ""  # it could not be had
+        self.was_asked = False  # since its robots.txt was read
         self.pages: list[tuple[int, int, Page]] = []
         self.suspects: deque[Page] = deque()  # pages that are tried with nothing beside them
         self.urgent: deque[tuple[Ticket, str | None]] = deque()  # each with the group that it names
@@ -95,6 +96,14 @@ class Lane(Generic[Ticket]):
         if not self.pages or self.pages[0][2].request.kind == "robots":
             return bool(self.pages)
         return self.robots is not None and not (self.quota is not None and self.quota.must_wait)
+
+    def must_renew_robots(self, now: float) -> bool:
+        """Whether its robots.txt is out of date at `now`, in epoch seconds.
+
+        One that runs out within the day holds until something was asked under it: a host whose turn comes more rarely
+        than that would be asked for nothing else.
+        """
+        return self.robots_until <= now and (self.was_asked or self.robots_at + ROBOTS_LIFETIME <= now)
 
     @property
     def may_hurry(self) -> bool:
@@ -140,6 +149,7 @@ class Lane(Generic[Ticket]):
 
     def count(self, now: float, name: str | None = None) -> None:
         """Note down that a request is written `now`, in epoch seconds."""
+        self.was_asked = True
         for group in self.groups_of(name):
             self.events += group.count(now)
         before = self.minute
