@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crawler import Crawl, Response, Spider
+from crawler import Crawl, Limits, Response, Spider
 from crawler.models import Page, Request, State, Visit
 from crawler.quotas import Quota, are_set, quota
 from crawler.revisit import History
@@ -163,6 +163,31 @@ async def test_extra_fetches_go_on(site: Site) -> None:
     site.page("/extra", "12345")
     found = await crawled(seeded(Fetching, site.url("/"), site.url("/2")), site, max_pages_per_host=1)
     assert [len(found.items), found.counts.done, found.counts.skipped] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("most", [{"max_pages_per_host": 9}, {"max_bytes_per_host": 9500}])
+async def test_a_crawl_in_many_parts(site: Site, tmp_path: Path, most: dict[str, int]) -> None:
+    """What the journal counts is what a crawl in one go counts, of redirects, pages that are gone, and retries too."""
+    ends = {"/": links(*(f"/moved{n}" for n in range(20)), *(f"/gone{n}" for n in range(3)), "/flaky")}
+    ends |= {f"/{n}": "x" * 1000 for n in range(20)} | {"/flaky": "x" * 1000}
+    found = []
+    for pages in (None, 2):
+        for path, text in ends.items():
+            site.page(path, text)
+        for n in range(20):
+            site.redirect(f"/moved{n}", f"/{n}")
+        site.page("/flaky", "x" * 5000, status=500, times=1)
+        paths, outcome = [], ""
+        while outcome != "finished":
+            settings = {**site.settings, **most, "delay": 0.0}
+            spider, job = seeded(Paths, site.url("/")), f"parts-of-{pages}"
+            crawl = Crawl(spider, folder=tmp_path, job=job, settings=settings, limits=Limits(max_pages=pages))
+            async with crawl:
+                paths += [str(item["path"]) async for item in crawl]
+                outcome = (await crawl.ended()).outcome
+        found.append(paths)
+    assert len(set(found[0])) == len(found[0]) == len(found[1]) == len(set(found[1]))
+    assert len(found[0]) == 9 or "max_bytes_per_host" in most
 
 
 async def test_the_next_run_begins_anew(site: Site, tmp_path: Path) -> None:
