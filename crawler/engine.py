@@ -262,6 +262,8 @@ class Engine:
             if not lane.is_pace_stored and lane.robots is not None:  # else another host's answer may tell it meanwhile
                 lane.is_pace_stored, visit.delay = True, lane.pace.pause
             self.committer.add(visit, is_last=not self.in_flight)
+        if spent := self.workbench.end(lane, page, visit):
+            log.warning("%s: its other pages are skipped in this run (%s)", lane.origin, spent)
         if self.budget.reached or not self.in_flight:
             self._stirred.set()
 

@@ -4,13 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from crawler import circuit
+from msgspec.structs import replace
+
+from crawler import circuit, quotas
 from crawler.budget import Budget
 from crawler.frontier import Frontier, Leased, Parting, Seeds, Want
 from crawler.groups import IP, SITE, are_by, group_pace, of_addresses, site_of
 from crawler.lane import Lane
 from crawler.models import Clock, Lease, Link, RobotsRecord
-from crawler.politeness import PARKED_FOR, batch_at, pace, verdict
+from crawler.politeness import PARKED_FOR, ROBOTS_LIFETIME, batch_at, pace, verdict
 from crawler.robots import ALLOW_ALL, Robots
 from crawler.settings import Settings
 from crawler.windows import next_open
@@ -49,13 +51,14 @@ class Feeder:
         self.has_groups = bool(settings.groups)
         self._by_site = are_by(settings, SITE)
         self.by_address = are_by(settings, IP)
+        self._has_quotas = quotas.are_set(settings)
         self.engines = 1  # that are to share the work; the others come a little later
 
     async def refill(self) -> bool:
         """Give back idle hosts, lease others, fetch pages for those that run low; whether more has come meanwhile."""
         now = self._clock.epoch()
         for lane in self._workbench.lanes.values():
-            if lane.robots_until <= now:
+            if lane.must_renew_robots(now):
                 lane.robots = None
         await self.give_back(self._workbench.parting(self._clock.monotonic(), HORIZON))
         hungry = list(self._workbench.hungry())
@@ -94,7 +97,7 @@ class Feeder:
 
     async def lease(self, want: Want) -> Leased:
         """Take what is wanted from the frontier, seeds that other engines have found included."""
-        leased = await self._frontier.lease(want)
+        leased = await self._frontier.lease(replace(want, counts_taken=True) if self._has_quotas else want)
         if leased.seeds is not None:
             self._let_in(leased.seeds)
         self._accept(leased.leases)
@@ -126,6 +129,7 @@ class Feeder:
         if robots is None:  # whoever died before it told this host's own delay has made it wait as all do
             ready_at += max(0.0, chosen.pause - self._settings.delay)
         lane: HostLane = Lane(lease.host, lease.origin, lease.token, chosen, max(now, ready_at), robots)
+        lane.quota = quotas.quota(self._settings, lease.origin, lease.taken) if self._has_quotas else None
         lane.circuit = circuit.unpacked(lease.circuit)
         lane.is_circuit_stored = lane.circuit.is_open
         self._learn(lease)
@@ -184,10 +188,10 @@ class Feeder:
         if lease.origin == START or not self._settings.obey_robots:
             return ALLOW_ALL
         record = lease.robots
-        if record is None or record.expires_at <= self._clock.epoch():
+        if record is None or record.fetched_at + ROBOTS_LIFETIME <= (now := self._clock.epoch()):
             return None
-        if not record.status and record.fetched_at < self._began:
-            return None  # it could not be had then; whoever starts a crawl wants to know whether it can be now
+        if record.fetched_at < self._began and (not record.status or record.expires_at <= now):
+            return None  # one that could not be had then is asked for anew, since whoever starts a crawl wants to know
         return verdict(record, self._settings.product_token)
 
     async def read(self, record: RobotsRecord) -> Robots | None:
@@ -203,7 +207,7 @@ class Feeder:
         if lane := self._workbench.by_origin.get(origin):
             lane.robots = robots
             lane.robots_at, lane.robots_until, lane.robots_why = record.fetched_at, record.expires_at, _why(record)
-            lane.not_before = 0.0
+            lane.not_before, lane.was_asked = 0.0, False
             lane.is_pace_stored = False
             self._workbench.slow_down(lane, chosen)
             lane.complete = False

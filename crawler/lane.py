@@ -14,7 +14,8 @@ from crawler.asked import MINUTE, Minute
 from crawler.circuit import CLOSED
 from crawler.groups import Group
 from crawler.models import Event, Page
-from crawler.politeness import Pace, batch_at
+from crawler.politeness import ROBOTS_LIFETIME, Pace, batch_at
+from crawler.quotas import Quota
 from crawler.robots import Robots
 from crawler.tempo import Tempo
 
@@ -27,9 +28,9 @@ class Lane(Generic[Ticket]):
     __slots__ = (
         "armed", "circuit", "complete", "entering", "events", "groups", "host", "in_flight", "is_bound",
         "is_circuit_stored", "is_leaving", "is_outranked", "is_pace_stored", "is_parked", "is_sending", "joined",
-        "minute", "named", "not_before", "open_visits", "origin", "owed_until", "pace", "pages", "ready_at",
-        "refilling", "robots", "robots_at", "robots_until", "robots_why", "sent_at", "suspects", "tempo", "token",
-        "urgent", "usual_pace",
+        "minute", "named", "not_before", "open_visits", "origin", "owed_until", "pace", "pages", "quota",
+        "ready_at", "refilling", "robots", "robots_at", "robots_until", "robots_why", "sent_at", "suspects", "tempo",
+        "token", "urgent", "usual_pace", "was_asked",
     )  # fmt: skip
 
     def __init__(self, host: int, origin: str, token: int, pace: Pace, ready_at: float, robots: Robots | None) -> None:
@@ -46,10 +47,12 @@ class Lane(Generic[Ticket]):
         self.owed_until = ready_at + (pace.burst - 1) * pace.interval
         self.circuit = CLOSED
         self.is_circuit_stored = False  # the journal knows that it is open
+        self.quota: Quota | None = None
         self.robots = robots
         self.robots_at = 0.0  # epoch seconds: when the last robots.txt was fetched, though it may be out of date
         self.robots_until = math.inf  # epoch seconds: it runs out
         self.robots_why = ""  # it could not be had
+        self.was_asked = False  # since its robots.txt was read
         self.pages: list[tuple[int, int, Page]] = []
         self.suspects: deque[Page] = deque()  # pages that are tried with nothing beside them
         self.urgent: deque[tuple[Ticket, str | None]] = deque()  # each with the group that it names
@@ -90,7 +93,17 @@ class Lane(Generic[Ticket]):
         """Whether it has something that may be asked; without a verdict on robots that is robots.txt alone."""
         if self.is_parked or self.is_leaving:
             return False
-        return bool(self.pages) and (self.robots is not None or self.pages[0][2].request.kind == "robots")
+        if not self.pages or self.pages[0][2].request.kind == "robots":
+            return bool(self.pages)
+        return self.robots is not None and not (self.quota is not None and self.quota.must_wait)
+
+    def must_renew_robots(self, now: float) -> bool:
+        """Whether its robots.txt is out of date at `now`, in epoch seconds.
+
+        One that runs out within the day holds until something was asked under it: a host whose turn comes more rarely
+        than that would be asked for nothing else.
+        """
+        return self.robots_until <= now and (self.was_asked or self.robots_at + ROBOTS_LIFETIME <= now)
 
     @property
     def may_hurry(self) -> bool:
@@ -136,6 +149,7 @@ class Lane(Generic[Ticket]):
 
     def count(self, now: float, name: str | None = None) -> None:
         """Note down that a request is written `now`, in epoch seconds."""
+        self.was_asked = True
         for group in self.groups_of(name):
             self.events += group.count(now)
         before = self.minute
@@ -154,6 +168,12 @@ class Lane(Generic[Ticket]):
         """Take what the journal has not heard of, but for the minute that is not over."""
         events, self.events = self.events, []
         return events
+
+    def begin(self, page: Page) -> None:
+        """Note down that a page's turn has come."""
+        self.open_visits.add(page.seq)
+        if self.quota is not None:
+            self.quota.start(page)
 
     def next_page(self, now: float) -> Page:
         """Take the page whose turn it is; a host that is probed is asked for one that has failed less than others.

@@ -169,6 +169,7 @@ class Lease(Struct):
     """The right to ask one host, and the best of its pages. ``ready_at`` is epoch seconds; ``circuit`` is packed.
 
     ``groups``: those that the host is known to be in; from when on each may be asked, and its pause (s) as it is known.
+    ``taken``: its pages that are done in this run, and bytes of those that ended, if that was asked for.
     """
 
     host: int
@@ -182,6 +183,7 @@ class Lease(Struct):
     groups: Mapping[str, tuple[float, float]] = {}
     shapes: Sequence[Shape] = ()
     likenesses: Sequence[Likeness] = ()
+    taken: tuple[int, int] = (0, 0)
 
 
 class RobotsRecord(Struct, frozen=True):

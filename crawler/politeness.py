@@ -22,6 +22,7 @@ ROBOTS_LONGEST_WAIT = 1800.0
 ROBOTS_TRIES = 34  # with the waits above, some twelve hours (RFC 9309 section 2.3.1.4 leaves the time to us)
 ROBOTS_TRIES_UNCONNECTED = 5  # nobody answers at that address at all: half a minute is enough to be sure
 ROBOTS_LIFETIME = 86_400.0  # RFC 9309 section 2.4
+ROBOTS_SHORTEST_LIFETIME = 60.0
 FREE_DEFERRALS = 6  # of one page by 429 and 503, before it may be its own fault
 LONGEST_DEFERRAL = 300.0
 PARKED_FOR = 86_400.0
@@ -124,6 +125,20 @@ def verdict(record: RobotsRecord | None, token: str) -> Robots | None:
     if not record.status:
         return UNREACHABLE
     return parse(record.body, token) if record.status < 300 else ALLOW_ALL
+
+
+def robots_lifetime(cache_control: str) -> float:
+    """How long a robots.txt holds (s): a day, or its ``max-age`` if that is less, but at least a minute.
+
+    Of several the shortest counts, and what is no number is as if it were not there (RFC 9111 sections 4.2.1 and 5.2).
+    """
+    ages = [ROBOTS_LIFETIME]
+    for directive in cache_control.split(","):
+        name, _, value = directive.partition("=")
+        seconds = value.strip().strip('"')
+        if name.strip().lower() == "max-age" and seconds.isdecimal():
+            ages.append(float(seconds))
+    return max(ROBOTS_SHORTEST_LIFETIME, min(ages))
 
 
 def back_off(tries: int, longest: float = LONGEST_WAIT, jitter: float | None = None) -> float:

@@ -52,6 +52,8 @@ class HostSettings(Struct, frozen=True, forbid_unknown_fields=True):
     windows: list[str] | None = None
     drop_parameters: tuple[str, ...] | None = None
     sort_query: bool | None = None
+    max_pages_per_host: Count | None = None
+    max_bytes_per_host: Bytes | None = None
 
 
 class GroupSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,6 +109,15 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_links: Annotated[Count, Meta(description="different links taken from one page")] = 50_000
     max_depth: Annotated[
         Annotated[int, Meta(ge=0)] | None, Meta(description="links further from a seed are skipped")
+    ] = None
+    max_pages_per_host: Annotated[
+        Count | None, Meta(description="pages of one host that end as done in a run; its others are skipped")
+    ] = None
+    max_bytes_per_host: Annotated[
+        Bytes | None,
+        Meta(
+            description="with so much read of one host's pages in a run its others are skipped", extra={"unit": "bytes"}
+        ),
     ] = None
     max_path_segments: Annotated[Count, Meta(description="links with more segments in their path are traps")] = 20
     max_repeated_segments: Annotated[
@@ -310,9 +321,10 @@ def _hosts(value: str | Mapping[str, object]) -> object:
 
 
 def _host_from_text(chosen: object) -> object:
-    if not isinstance(chosen, Mapping) or not isinstance(chosen.get("delay"), str):
+    if not isinstance(chosen, Mapping):
         return chosen
-    return {**chosen, "delay": parse_duration(chosen["delay"])}
+    read = {name: reader(chosen[name]) for name, reader in _OF_HOSTS.items() if isinstance(chosen.get(name), str)}
+    return {**chosen, **read}
 
 
 def _pairs(parts: Iterable[str]) -> Iterable[tuple[str, str]]:
@@ -352,6 +364,7 @@ def parse_duration(text: str) -> float:
     return float(match[1]) * _SECONDS[(match[2] or "s").lower()]
 
 
+_OF_HOSTS: dict[str, Callable[[str], object]] = {"delay": parse_duration, "max_bytes_per_host": parse_size}
 _UNITS: dict[str, Callable[[str], object]] = {"bytes": parse_size, "s": parse_duration}
 _TYPES: dict[type, Callable[[str], object]] = {
     msgspec.inspect.ListType: lambda text: [part.strip() for part in text.split(",") if part.strip()],

@@ -29,7 +29,7 @@ from crawler.hops import unreachable
 from crawler.logins import Login
 from crawler.models import Link, Page, Request, RobotsRecord, State, Visit
 from crawler.parsing import is_large
-from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, fate, robots_fate
+from crawler.politeness import REDIRECTS, ROBOTS_LIFETIME, UNREACHABLE, fate, robots_fate, robots_lifetime
 from crawler.recrawl import schedule, unchanged
 from crawler.redirects import hop
 from crawler.response import Response
@@ -87,6 +87,8 @@ class Turns:
         robots = lane.robots
         kind = page.request.kind
         refusal = None if robots is None else self._visitor.refusal(page, robots)
+        if refusal is None and lane.quota is not None:
+            refusal = lane.quota.refusal(page)
         if refusal is not None:
             self._asker.free(lane, page.request, was_sent=False)
             return self._visitor.skipped(page, lane.token, refusal)
@@ -251,7 +253,8 @@ class Turns:
             error = HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
             error.retry_after = self._visitor.retry_after(reply)
             return self._no_robots(lane, page, error)
-        record = RobotsRecord(reply.status, reply.body, visit.ended_at, visit.ended_at + ROBOTS_LIFETIME)
+        lifetime = robots_lifetime(", ".join(reply.headers.getall("Cache-Control", ())))
+        record = RobotsRecord(reply.status, reply.body, visit.ended_at, visit.ended_at + lifetime)
         return self._known(visit, record, await self._engine.feeder.read(record))
 
     def _no_robots(self, lane: HostLane, page: Page, error: FetchError) -> Visit:

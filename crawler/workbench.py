@@ -11,7 +11,7 @@ from typing import Generic
 
 from crawler.groups import Group, is_of_requests
 from crawler.lane import Lane, Ticket
-from crawler.models import Page
+from crawler.models import Page, Visit
 from crawler.politeness import Pace, next_at, owed_until
 from crawler.tempo import Tempo, adapted, heard
 
@@ -126,7 +126,7 @@ class Workbench(Generic[Ticket]):
                 self.arm(lane)
                 continue
             page = lane.next_page(now)
-            lane.open_visits.add(page.seq)
+            lane.begin(page)
             self._start(lane, now, page.request.group)
             return lane, page
         return None
@@ -136,7 +136,7 @@ class Workbench(Generic[Ticket]):
         for lane in self._suspected.values():
             if lane.suspects and lane.may_hurry and lane.free_at(lane.suspects[0].request.group) <= now:
                 page = lane.suspects.popleft()
-                lane.open_visits.add(page.seq)
+                lane.begin(page)
                 self._start(lane, now, page.request.group)
                 return lane, page
         return None
@@ -190,6 +190,14 @@ class Workbench(Generic[Ticket]):
         self.arm(lane)
         if groups:
             self._arm_mates(groups)
+
+    def end(self, lane: Lane[Ticket], page: Page, visit: Visit | None) -> str | None:
+        """A page's turn has ended so, None: it stays as it was; which quota of its host that has used up, if one."""
+        if lane.quota is None:
+            return None
+        is_spent = lane.quota.end(page, visit)
+        self.arm(lane)
+        return lane.quota.spent if is_spent else None
 
     def slow_down(self, lane: Lane[Ticket], pace: Pace) -> None:
         """Ask a host at another pace from its last request on."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crawler import Crawl, FetchError, Limits, Request, Response, Scope, Spider, politeness, turns
+from crawler import Crawl, FetchError, Limits, Request, Response, Scope, Spider, politeness
 from crawler.errors import ConfigError
 from crawler.progress import Summary
 from crawler.testing import Site
@@ -289,11 +289,18 @@ async def test_robots(site: Site) -> None:
     assert found.summary.exit_code == 0
 
 
-async def test_robots_are_asked_for_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a robots.txt says counts for a day (RFC 9309 section 2.4); then it is asked for again, and obeyed anew."""
-    assert politeness.ROBOTS_LIFETIME == 86_400
-    monkeypatch.setattr(turns, "ROBOTS_LIFETIME", 0.3)
-    site.page("/robots.txt", "", times=1)
+@pytest.mark.parametrize(
+    ("said", "shortened"),
+    [("", ["ROBOTS_SHORTEST_LIFETIME", "ROBOTS_LIFETIME"]), ("public, max-age=0", ["ROBOTS_SHORTEST_LIFETIME"])],
+)
+async def test_robots_are_asked_for_again(
+    site: Site, monkeypatch: pytest.MonkeyPatch, said: str, shortened: list[str]
+) -> None:
+    """A robots.txt counts for a day (RFC 9309 section 2.4) or its max-age; then it is asked for and obeyed anew."""
+    assert (politeness.ROBOTS_LIFETIME, politeness.ROBOTS_SHORTEST_LIFETIME) == (86_400, 60)
+    for name in shortened:
+        monkeypatch.setattr(politeness, name, 0.3)
+    site.page("/robots.txt", "", times=1, headers={"Cache-Control": said})
     site.robots("User-agent: *\nDisallow: /12")
     for n in range(14):
         site.page(f"/{n}", f"<a href=/{n + 1}>next</a>")

@@ -273,7 +273,7 @@ async def test_only_hosts_that_are_asked_for_are_looked_at(tmp_path: Path) -> No
     """More pages for some hosts cost the same however many hosts the engine holds."""
     frontier = SqliteFrontier(tmp_path / "job.db")
     await frontier.close()
-    bindings = {"asked": "[]", "limit": 1, "engine": 1, "now": 0.0, "run": 1}
+    bindings = {"asked": "[]", "limit": 1, "engine": 1, "now": 0.0, "run": 1, "counts_taken": False}
     with readable(tmp_path / "job.db") as db:
         plan = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {queries.LEASED}", bindings)]
     assert plan[:2] == ["SCAN a VIRTUAL TABLE INDEX 1:", "SEARCH h USING INTEGER PRIMARY KEY (rowid=?)"]

@@ -32,6 +32,7 @@ from crawler.politeness import (
     pace,
     retry_after,
     robots_fate,
+    robots_lifetime,
     verdict,
 )
 from crawler.robots import parse
@@ -222,6 +223,26 @@ def test_robots_verdict(code: int, allowed: bool) -> None:
     assert found.allows("/x") is allowed
     assert (found is UNREACHABLE) == (code == 0)
     assert verdict(None, "crawler") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "lifetime"),
+    [
+        ("", 86_400),
+        ("public, max-age=3600", 3600),
+        ('Max-Age = "600"', 600),
+        ("max-age=604800", 86_400),
+        ("no-store, max-age=0", 60),
+        ("max-age=59", 60),
+        ("max-age=900, max-age=300", 300),
+        ("s-maxage=300, x-max-age=300", 86_400),
+        ("max-age, max-age=, max-age=-1, max-age=1e2, max-age=soon", 86_400),
+        ("max-age=" + "9" * 5000, 86_400),
+    ],
+)
+def test_lifetime_of_robots(said: str, lifetime: float) -> None:
+    """A robots.txt holds for a day, or for its max-age if that is shorter, but for a minute at least."""
+    assert robots_lifetime(said) == lifetime
 
 
 def test_robots_are_waited_for() -> None:

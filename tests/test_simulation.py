@@ -252,6 +252,22 @@ def test_a_host_that_fails_three_times_in_ten() -> None:
     assert all(tries[url] == min(len(faults[url]) + 1, 4) for url in pages)
 
 
+@pytest.mark.parametrize(
+    ("said", "delay", "times"),
+    [("", 10.0, [1]), ("max-age=100", 10.0, [4, 5]), ("max-age=0", 10.0, [6, 7, 8]), ("max-age=0", 100.0, [41, 42])],
+)
+def test_a_robots_txt_that_runs_out(said: str, delay: float, times: list[int]) -> None:
+    """robots.txt is asked for again when its max-age is over, but not before a page was asked for under it."""
+    robots = Answer(404, headers={"Cache-Control": said})
+    pages: dict[str, Served] = WIDE | {"http://shop.test/robots.txt": robots}
+    for kills in (0, 2):
+        crawl = simulate(Titles(), pages, settings={"delay": delay}, kills=kills)
+        assert len(crawl.items) == 41
+        asked = sum(one.kind == "robots" for one in crawl.log)
+        assert asked - kills <= times[-1]
+        assert kills or asked in times
+
+
 def test_a_redirect_keeps_the_law_of_where_it_leads() -> None:
     """What a redirect leads to is asked only if the robots.txt of its own host allows it, and at that host's pace."""
     robots = "User-agent: *\nCrawl-delay: 7\nDisallow: /private"

@@ -75,6 +75,7 @@ class Want(Struct, frozen=True):
     many pages of a new host. Hosts that may not be asked within ``horizon`` seconds, or have no
     page that is due, are left for later. ``origins`` are hosts wanted by name, whether they have pages or not.
     ``reserve`` is how many pages of the invocation's limit the engine wants to hold in all; None: there is no limit.
+    ``counts_taken``: tell of each new host what was taken of it in this run.
     """
 
     hosts: int
@@ -83,6 +84,7 @@ class Want(Struct, frozen=True):
     held: Mapping[int, tuple[Sequence[int], int]] = {}
     origins: Sequence[str] = ()
     reserve: int | None = None
+    counts_taken: bool = False
 
 
 class Leased(Struct, frozen=True):

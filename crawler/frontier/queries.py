@@ -88,6 +88,13 @@ AND NOT {IS_ANOTHERS}"""  # noqa: S608  # constants
 TAKE = """
 UPDATE hosts SET owner = e.value->>1, token = token + 1 FROM jsonb_each(?) AS e
 WHERE hosts.id = e.value->>0 AND e.value->>1 IN (SELECT id FROM engines)"""  # one that was buried may not know it yet
+# as `quotas` counts it; a page that is to be visited again has been done before
+_WAS_VISITED = "(state <> 0 OR interval IS NOT NULL OR entries > 0)"
+_IS_COUNTED = f"""state < 2 AND {_WAS_VISITED} AND coalesce(request->>'kind', 'page') IN ('page', 'download')
+AND coalesce(reason, '') NOT LIKE 'redirected%' AND coalesce(reason, '') NOT LIKE 'canonical%'"""
+_TAKEN = f"""
+SELECT json_array(count(*) FILTER (WHERE {_IS_COUNTED}), coalesce(sum(size) FILTER (WHERE {_WAS_VISITED}), 0))
+FROM pages WHERE host = h.id AND run = :run AND coalesce(request->>'kind', 'page') <> 'robots'"""  # noqa: S608  # constants
 # CROSS JOIN: SQLite would go through all hosts of the engine, and through those asked for at each of them
 LEASED = f"""
 SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
@@ -106,7 +113,8 @@ SELECT json_group_array(json_array(h.id, h.origin, h.token, h.ready_at, json((
   CASE WHEN a.value->>1 THEN json((
     SELECT json_group_array(json_array(page, url, signature)) FROM (
       SELECT page, h.origin || path AS url, signature FROM likenesses JOIN pages ON seq = page
-      WHERE likenesses.host = h.id AND likenesses.run = :run ORDER BY page DESC LIMIT 2000))) END))
+      WHERE likenesses.host = h.id AND likenesses.run = :run ORDER BY page DESC LIMIT 2000))) END,
+  CASE WHEN a.value->>1 AND :counts_taken THEN json(({_TAKEN})) END))
 FROM jsonb_each(:asked) AS a CROSS JOIN hosts AS h ON h.id = a.value->>0 WHERE h.owner = :engine"""  # noqa: S608  # constants
 TOKENS = """
 SELECT json_group_array(json_array(id, token)) FROM hosts

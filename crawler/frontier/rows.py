@@ -19,7 +19,7 @@ LikenessRow: TypeAlias = tuple[int, str, str]
 GroupRows: TypeAlias = dict[str, tuple[float, float]]
 LeasedRow: TypeAlias = tuple[
     int, str, int, float, list[PageRow], RobotsRow | None, str, GroupRows, list[ShapeRow] | None,
-    list[LikenessRow] | None,
+    list[LikenessRow] | None, tuple[int, int] | None,
 ]  # fmt: skip
 
 
@@ -53,10 +53,11 @@ def robots(row: RobotsRow | None) -> RobotsRecord | None:
     return RobotsRecord(status, body.encode("latin-1"), fetched_at, expires_at)
 
 
-def contents(row: LeasedRow) -> tuple[list[Shape], list[Likeness]]:
-    """What is known of a host's pages by their contents."""
-    *_, shapes, likenesses = row
-    return [Shape(*shape) for shape in shapes or ()], [Likeness(*likeness) for likeness in likenesses or ()]
+def contents(row: LeasedRow) -> tuple[list[Shape], list[Likeness], tuple[int, int]]:
+    """What is known of a host's pages by their contents, and how many of them and of their bytes were taken."""
+    *_, shapes, likenesses, taken = row
+    pages, size = taken or (0, 0)
+    return [Shape(*shape) for shape in shapes or ()], [Likeness(*one) for one in likenesses or ()], (pages, size)
 
 
 def of_events(run: int, visits: Sequence[Visit]) -> Iterator[tuple[object, ...]]:

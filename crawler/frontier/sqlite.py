@@ -290,16 +290,15 @@ class SqliteFrontier:
         for host, (held, more) in want.held.items():
             # one statement for each power of two, since SQLite wants one limit for all hosts of a statement
             asked.setdefault(1 << (len(held) + more).bit_length(), []).append((host, 0))
-        return [lease for limit, hosts in asked.items() for lease in self._leases(hosts, limit, now, want.held)]
+        return [lease for limit, hosts in asked.items() for lease in self._leases(hosts, limit, now, want)]
 
-    def _leases(
-        self, hosts: list[tuple[int, int]], limit: int, now: float, held: Mapping[int, tuple[Sequence[int], int]]
-    ) -> Iterator[Lease]:
+    def _leases(self, hosts: list[tuple[int, int]], limit: int, now: float, want: Want) -> Iterator[Lease]:
         engine, listed = self._engines.id, _encode(hosts).decode()
         bindings = {"asked": listed, "limit": limit, "engine": engine, "now": now, "run": self._run}
+        bindings["counts_taken"] = want.counts_taken
         for row in cast("list[rows.LeasedRow]", self._journal.json(queries.LEASED, bindings) if hosts else []):
             host, origin, token, ready_at, found, robots, circuit, groups, *_ = row
-            in_hand, more = held.get(host, ((), limit))
+            in_hand, more = want.held.get(host, ((), limit))
             known = set(in_hand)
             wanted = [page for page in found if page[0] not in known]
             pages = [rows.page(host, origin, page) for page in wanted[:more]]
