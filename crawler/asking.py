@@ -184,7 +184,7 @@ class Asker:
     def sending(self, lane: HostLane, request: Request, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
-        if self.engine.workbench.lanes.get(lane.host) is not lane:
+        if not self.engine.workbench.holds(lane):
             raise LeaseLost("its host was taken over while the connection was made")
         self.keep_hours(lane)
         wait = lane.rests_until(request.group) - self.engine.clock.monotonic()
