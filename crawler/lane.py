@@ -96,9 +96,9 @@ class Lane(Generic[Ticket]):
     @property
     def may_start(self) -> bool:
         """Whether the first of its pages may be asked as soon as its time has come."""
-        if self.is_sending or not self.may_send:
+        if self.is_sending or (self.in_flight and self.in_flight >= self.places):
             return False
-        return not self.in_flight or self.in_flight < self.places
+        return self.may_send
 
     @property
     def may_hurry(self) -> bool:

@@ -54,7 +54,7 @@ class Workbench(Generic[Ticket]):
                 heappush(lane.pages, (page.rank, page.seq, page))
         lane.complete = complete
         lane.refilling = lane.is_outranked = False
-        if len(lane.pages) > 2 * lane.batch:  # the worst of them can wait in the journal
+        if len(lane.pages) > 2 and len(lane.pages) > 2 * lane.batch:  # the worst of them can wait in the journal
             lane.pages = nsmallest(lane.batch, lane.pages)
             lane.complete = False
         self.changed[lane] = None
@@ -122,7 +122,7 @@ class Workbench(Generic[Ticket]):
 
     def arm(self, lane: Lane[Ticket]) -> None:
         """Put the host among those that wait for their time, if it may be asked anything."""
-        if lane.armed or not lane.may_start:
+        if lane.armed or not lane.pages or not lane.may_start:
             return
         if (due_at := lane.due_at) == math.inf:  # it comes back when its group has a place
             return
@@ -140,7 +140,7 @@ class Workbench(Generic[Ticket]):
 
     def take(self, now: float, *, robots_only: bool = False) -> tuple[Lane[Ticket], Page] | None:
         """The next page to ask for, if one is due: robots.txt before all others. Its host is asked until `done`."""
-        taken = self._take_from(self._due_robots, now)
+        taken = self._take_from(self._due_robots, now) if self._due_robots else None
         return taken if taken or robots_only else self._take_from(self._due, now)
 
     def _take_from(
@@ -262,10 +262,11 @@ class Workbench(Generic[Ticket]):
     @property
     def next_at(self) -> float | None:
         """When the next host is due; None when none waits."""
-        times = [due[0][0] for due in (self._due, self._due_robots) if due]
+        soonest = self._due[0][0] if self._due else math.inf
+        if self._due_robots:
+            soonest = min(soonest, self._due_robots[0][0])
         if self._hurried or self._suspected:
-            times += self._special_times()
-        soonest = min(times, default=math.inf)
+            soonest = min([soonest, *self._special_times()])
         return soonest if soonest < math.inf else None
 
     def _special_times(self) -> Iterator[float]:
