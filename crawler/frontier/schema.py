@@ -273,7 +273,7 @@ def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
     connection.pragma("wal_autocheckpoint", 10_000)
     # at each commit that splits an index SQLite goes through all pages in its cache: more than this costs more than it
     # saves, since the file system has them too
-    connection.pragma("cache_size", -4_096)
+    connection.pragma("cache_size", -8_192)
     connection.pragma("temp_store", "memory")
 
 
