@@ -68,6 +68,7 @@ def run(
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
         with pinned(cores()[0] if on is None else on):
             environment = {**os.environ, "COLUMNS": "100", "PYTHONPATH": str(ROOT), "CRAWLER_MIN_FREE_SPACE": "0"}
+            environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has its bytecode: so has what is here
             began = time.perf_counter()
             child = subprocess.Popen(
                 list(command), cwd=ROOT, env=environment, stdout=out, stderr=errors, start_new_session=True

@@ -7,9 +7,9 @@ The floors, from the ground; a file imports from its own floor or from below:
                  credentials proxies cookies traps identity
                  circuit windows tempo directives asked addresses
                  groups markup stages floods revisit changes
-                 shapes likeness
+                 shapes likeness version
     1 authors    tree html links forms formdata requests response        what the author of a spider touches
-                 session wraps spider items names
+                 session wraps spider items names children
     2 ports      fetch frontier files sinks                              the network, the journal, the disk
     3 crawl      lane workbench feeder engine committer turns            one page's journey
                  asking hops door wrapping downloads discovery

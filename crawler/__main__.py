@@ -23,10 +23,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str], *, is_program: bool) -> int:
-    if not words or words in (["--help"], ["-h"]):
+    if not words or (len(words) == 1 and words[0] in commands.ASKS_FOR_HELP):
         sys.stdout.write(commands.overview())
         return 0
-    if is_program and words[0] == "crawl" and sys.platform != "win32" and not {"--help", "-h"} & {*words}:
+    if is_program and words[0] == "crawl" and sys.platform != "win32" and not commands.ASKS_FOR_HELP & {*words}:
         from crawler.cli.watch import watch  # noqa: PLC0415  # what follows is imported by the engines
 
         return watch(words)

@@ -51,13 +51,13 @@ def counted(so_far: Minute | None, origin: str, pace: Pace, at_once: int, now: f
     if so_far is None or now // 60 != so_far.first_at // 60:
         return Minute(origin, now, now, 1, 0.0, 0.0, at_once, pace.delay, pace.concurrency)
     gap = now - so_far.last_at
-    gaps, spares = [gap], [gap - pace.delay]
+    spare = gap - pace.delay
     if so_far.requests > 1:
-        gaps, spares = [*gaps, so_far.gap], [*spares, so_far.spare]
-    return replace(
-        so_far, last_at=now, requests=so_far.requests + 1, gap=min(gaps), spare=min(spares),
-        at_once=max(so_far.at_once, at_once), delay=pace.delay, places=max(so_far.places, pace.concurrency),
-    )  # fmt: skip
+        gap = min(gap, so_far.gap)
+        spare = min(spare, so_far.spare)
+    most = max(at_once, so_far.at_once)
+    places = max(pace.concurrency, so_far.places)
+    return Minute(origin, so_far.first_at, now, so_far.requests + 1, gap, spare, most, pace.delay, places)
 
 
 def account(minutes: Iterable[Minute]) -> Account:

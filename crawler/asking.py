@@ -16,7 +16,7 @@ from crawler.circuit import is_hopeless, noted, packed, retried
 from crawler.cookies import Cookie
 from crawler.credentials import authorization
 from crawler.engine import Engine
-from crawler.errors import ConnectionReset, ContentDecodingError, FetchError, LeaseLost
+from crawler.errors import ConnectionReset, ContentDecodingError, FetchError, LeaseLost, StoreUnavailable
 from crawler.feeder import HostLane
 from crawler.fetch import Fetcher, Reply
 from crawler.files import FileStore
@@ -33,6 +33,7 @@ from crawler.windows import next_open
 
 log = logging.getLogger(__name__)
 MOST_DAMAGED = 10_000
+SHORT_FOR = 1.0  # seconds: by then some of what is in flight has ended
 
 session_in_use: ContextVar[Session | None] = ContextVar("session_in_use", default=None)
 changed_cookies: ContextVar[list[Cookie]] = ContextVar("changed_cookies")
@@ -54,6 +55,11 @@ class Asker:
         self.max_links = engine.settings.max_links
         self.downloads: dict[str, tuple[int, int | None]] = {}  # bytes so far, and in all if that is known
         self._damaged: dict[str, None] = {}  # URLs of what could not be decoded
+
+    def short(self, error: StoreUnavailable | MemoryError) -> NotNow:
+        """The machine lacks something: less is done at once, and what met with it waits, as is said by the result."""
+        self.engine.most = self.pressure.short(error, len(self.engine.in_flight))
+        return NotNow(self.engine.clock.epoch() + SHORT_FOR, str(error))
 
     def hold_back(self, lane: HostLane, until: float) -> None:
         """Nobody asks the lane's host before `until`, in epoch seconds."""
@@ -124,7 +130,8 @@ class Asker:
                 wants=self.visitor.wants(request),
                 enough=ROBOTS_BYTES + 1 if request.kind == "robots" else None,
             )
-            self.learn(request, reply.headers.getall("Set-Cookie", ()))
+            if "Set-Cookie" in reply.headers:
+                self.learn(request, reply.headers.getall("Set-Cookie"))
             self.heed(lane, reply)
             if self.engine.settings.adaptive and request.kind != "robots" and reply.status not in OVERLOADED:
                 self.engine.workbench.heard(lane, reply.status, reply.waited)  # robots.txt is quicker than pages are
@@ -199,7 +206,8 @@ class Asker:
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
-        self.engine.dispatch()
+        if (lane.pace.pause and lane.armed) or lane.groups or lane.named:  # else nothing is due later for it
+            self.engine.dispatch()
 
     def keep_hours(self, lane: HostLane) -> None:
         """Have the host wait for its hours, if it will be out of them when its time has come."""

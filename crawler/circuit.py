@@ -48,6 +48,8 @@ def noted(circuit: Circuit, *, failed: bool, began_at: float, now: float) -> Cir
             return circuit
         return _rested(circuit, now) if failed else CLOSED
     after = _counted(circuit, now, attempts=1, failures=int(failed))
+    if not failed and not circuit.in_a_row:  # as nearly always
+        return after
     in_a_row = circuit.in_a_row + 1 if failed else 0
     after = replace(after, in_a_row=in_a_row)
     return _rested(after, now) if failed and _is_failing(after) else after

@@ -1,6 +1,7 @@
 """The committer: stores the Visits that ended within a moment in one transaction, and tells what became of them."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 
@@ -35,8 +36,8 @@ class Committer:
         self._expect = expect
         self._visits: list[Visit] = []
         self._is_committing = self._is_over = False
-        self._unstored = 0  # bytes of memory, of what ended
-        self._ended = asyncio.Event()
+        self._unstored = self._weight = 0  # bytes of memory, of what ended, and of what no commit has taken yet
+        self._ended, self._is_last = asyncio.Event(), asyncio.Event()
         self.item_bytes = 0  # of the run, as far as it is known here
 
     @property
@@ -49,10 +50,14 @@ class Committer:
         """Whether anything is not stored yet."""
         return bool(self._visits) or self._is_committing
 
-    def add(self, visit: Visit) -> None:
-        """Store a visit soon."""
+    def add(self, visit: Visit, *, is_last: bool = False) -> None:
+        """Store a visit soon; at once when it `is_last` for now, since nothing else will end to be stored with it."""
+        weight = visit.weight
         self._visits.append(visit)
-        self._unstored += visit.weight
+        self._weight += weight
+        self._unstored += weight
+        if is_last:
+            self._is_last.set()
         self._ended.set()
 
     def finish(self) -> None:
@@ -65,18 +70,21 @@ class Committer:
         while self._visits or not self._is_over:
             await self._ended.wait()
             if pause := window():
-                await asyncio.sleep(pause)
+                self._is_last.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._is_last.wait()
             self._ended.clear()
             if self._visits:
                 await self._commit()
 
     async def _commit(self) -> None:
-        visits, self._visits = self._visits, []
-        self._is_committing = True
+        visits, self._visits, weight = self._visits, [], self._weight
+        self._is_committing, self._weight = True, 0
         with stages.wait("commit"):
             committed = await self._frontier.commit(visits)
         self._is_committing = False
-        self._unstored -= sum(visit.weight for visit in visits)
+        self._unstored -= weight
         self.item_bytes = committed.item_bytes
         if committed.is_spent:
             self._budget.end_items()

@@ -31,6 +31,7 @@ _BOMB_RATIO = 100
 # room for more. With the largest window, of 16 MiB (RFC 7932 section 9.1), it may put out no more than this; encoders
 # choose that window for nothing that is so short.
 _BROTLI_MEMORY, _LARGEST_WINDOW = 6 << 20, 0x0F
+_LARGE_WINDOWS = (0x0D, _LARGEST_WINDOW)  # 8 and 16 MiB; encoders choose 4 by default
 # A member costs microseconds even when empty: as many small ones are taken, and after them one a KiB decoded.
 _MEMBERS = 1024
 _ZSTD_WINDOW_LOG = 23  # 8 MiB, RFC 9659 section 3
@@ -184,6 +185,7 @@ class Decoder:
         self._members = 0
         self._stream: _Stream | None = None
         self._held = b""  # too short to tell how the stream begins
+        self._first = b""
         self._ended = False
 
     def feed(self, chunk: bytes) -> bytes:
@@ -209,6 +211,14 @@ class Decoder:
             raise self._excess(f"{_BROTLI_MEMORY}, the most with brotli's largest window,") from None
         except _CORRUPT as error:
             raise ContentDecodingError(f"not {self._encoding}, or damaged: {error}") from error
+
+    def is_heavy(self, chunk: bytes) -> bool:
+        """Whether a single part of this chunk may take tens of milliseconds, none of them with Python's lock held.
+
+        Brotli fills its whole window, at a few bytes' command, before it gives out the first byte of it.
+        """
+        self._first = self._first or chunk[:1]
+        return self._encoding == "br" and bool(self._first) and self._first[0] & 0x0F in _LARGE_WINDOWS
 
     def finish(self) -> bytes:
         """Return what is left: nothing, since each feed returns all it can. Raises `TruncatedBody` before the end."""

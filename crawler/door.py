@@ -73,10 +73,12 @@ class Door:
                 f"what is fetched at once is of the page's session: yield a request for {request.session!r}"
             )
         try:
-            reply = await _fetched(self._asker, request, self)
+            return await self._response(request, await _fetched(self._asker, request, self))
         except (NotNow, LeaseLost, LimitReached, StoreError) as error:
             self.interrupt = error  # a handler that catches everything must not keep it
             raise
+
+    async def _response(self, request: Request, reply: Reply) -> Response:
         if not (200 <= reply.status < 300 or reply.status in request.statuses):
             raise HttpError(f"status {reply.status}", url=reply.url, status=reply.status)
         response = Response(

@@ -62,7 +62,7 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._stirred = asyncio.Event()
         self._alive_until = 0.0
-        self._crew: asyncio.TaskGroup | None = None
+        self.crew: asyncio.TaskGroup  # the workers, and what is done beside them
         self._workers: set[asyncio.Task[None]] = set()
         self.expendable: set[asyncio.Task[object]] = set()  # what need not come to its end when the crawl is stopped
         self._visit: Visiting
@@ -74,7 +74,7 @@ class Engine:
         async with asyncio.TaskGroup() as services:
             heartbeat = services.create_task(self._keep_alive())
             services.create_task(self.committer.run(self._commit_window))
-            async with asyncio.TaskGroup() as self._crew:
+            async with asyncio.TaskGroup() as self.crew:
                 for _ in range(self.settings.concurrency):
                     self._hire()
                 await self._feed()
@@ -146,8 +146,7 @@ class Engine:
     # -- workers
 
     def _hire(self) -> None:
-        assert self._crew is not None
-        worker = self._crew.create_task(self._work())
+        worker = self.crew.create_task(self._work())
         self._workers.add(worker)
         worker.add_done_callback(self._workers.discard)
 
@@ -190,7 +189,7 @@ class Engine:
 
     def dispatch(self) -> None:
         """Hand what is due to idle workers, and come back when the next host is."""
-        if self.outcome:
+        if self.outcome or not (self._idle or self.workbench.is_hurried):  # a worker that becomes idle calls it
             return
         now, most = self.clock.monotonic(), self.most
         while self.workbench.in_flight < most and (urgent := self.workbench.take_ticket(now)):
@@ -199,7 +198,7 @@ class Engine:
             else:
                 urgent[1].set_result(None)
         self._is_alone = self._is_alone and not self._is_calm()
-        while self._idle and self.workbench.in_flight < most:
+        while self._idle and self.workbench.in_flight < most and self.workbench.is_due(now):
             turn = self.workbench.take(now, robots_only=self._is_alone or not self._may_start())
             if turn is None:
                 break
@@ -262,7 +261,7 @@ class Engine:
         else:
             if not lane.is_pace_stored and lane.robots is not None:  # else another host's answer may tell it meanwhile
                 lane.is_pace_stored, visit.delay = True, lane.pace.pause
-            self.committer.add(visit)
+            self.committer.add(visit, is_last=not self.in_flight)
         if self.budget.reached or not self.in_flight:
             self._stirred.set()
 

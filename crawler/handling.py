@@ -7,7 +7,8 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from inspect import isawaitable
+from inspect import CO_ITERABLE_COROUTINE, isawaitable
+from types import GeneratorType
 from typing import Generic, Protocol, TypeAlias, TypeVar, cast
 
 from crawler import stages
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 SLOW_HANDLER = 0.1
 LONGEST_TRACE = 20_000
+_ONE_THING = (Mapping, Request, Requests, str, bytes)
 
 
 class NotNow(CrawlerError):
@@ -114,13 +116,13 @@ async def drained(called: Callable[[], object], door: PageDoor | None, limit: fl
     yielded: list[object] = []
     try:
         outcome = called()
-        if isinstance(outcome, AsyncIterator) or isawaitable(outcome):
-            await _awaited(outcome, yielded, door, limit)
-        else:
+        if _is_plain(outcome) or not (isinstance(outcome, AsyncIterator) or isawaitable(outcome)):
             _collect(outcome, yielded)
+        else:
+            await _awaited(outcome, yielded, door, limit)
     except (KeyboardInterrupt, MemoryError):
         raise
-    except BaseException as error:
+    except BaseException as error:  # whatever an author's code raises, SystemExit too, is its page's failure
         if door is not None and door.interrupt is not None:
             raise door.interrupt from error
         task = asyncio.current_task()
@@ -183,12 +185,19 @@ async def _awaited(
         raise
 
 
+def _is_plain(outcome: object) -> bool:
+    """Whether it is what nearly all handlers give, at a glance: a generator, a dict, or nothing."""
+    if type(outcome) is GeneratorType:
+        return not outcome.gi_code.co_flags & CO_ITERABLE_COROUTINE
+    return outcome is None or type(outcome) is dict
+
+
 def _collect(outcome: object, into: list[object]) -> None:
     """Lay flat what a handler returns: one thing, or an iterable of things and lists of them."""
-    if isinstance(outcome, Mapping | Request | Requests | str | bytes) or is_item(outcome):
+    if type(outcome) is not GeneratorType and (isinstance(outcome, _ONE_THING) or is_item(outcome)):
         outcome = (outcome,)
     for one in outcome if isinstance(outcome, Iterable) else (outcome,):
-        if isinstance(one, list | tuple) and not hasattr(one, "_fields"):
+        if isinstance(one, (list, tuple)) and not hasattr(one, "_fields"):
             into.extend(one)
         elif one is not None:
             into.append(one)

@@ -21,6 +21,7 @@ from crawler.export import Existing, Exporter, refuse_existing
 from crawler.feeder import START
 from crawler.fetch import Fetcher
 from crawler.fetch.cache import CachingFetcher
+from crawler.fetch.routes import unverified
 from crawler.frontier import Cursor, JobFacts, Part, Run
 from crawler.frontier.sqlite import SqliteFrontier
 from crawler.models import Clock, Json, Link, Request
@@ -221,6 +222,8 @@ class Crawl:
             done = f"{counts.done} done, {counts.pending} pending, {counts.failed} failed"
             verb = "joining" if self._run.others else "resuming"
             self.resumes = f"{verb} run {self._run.number} of job {self.job}: {done}"
+        if settings.insecure_hosts and self._part is None:
+            log.warning("%s", unverified(settings.insecure_hosts))
         gate = Gate(self.spider.scope or Scope(), max_depth=settings.max_depth, limits=settings.trap_limits)
         visitor = Visitor(
             self.spider, settings, gate, self._run.key, Clock().epoch, self._frontier.breadcrumb,
@@ -305,7 +308,7 @@ class Crawl:
 
     def _backlog(self) -> int:
         assert self._engine is not None
-        return self._engine.committer.item_bytes - min(exporter.cursor.bytes for exporter in self._exporters)
+        return self._engine.committer.item_bytes - min([exporter.cursor.bytes for exporter in self._exporters])
 
     async def _watch(self, pressure: Pressure) -> None:
         assert self._stats is not None

@@ -13,7 +13,7 @@ from crawler.asking import Asker, changed_cookies, session_in_use
 from crawler.budget import LimitReached
 from crawler.cookies import SessionState
 from crawler.door import Door
-from crawler.errors import FetchError, LeaseLost, SpiderError, escaped
+from crawler.errors import FetchError, LeaseLost, SpiderError, StoreUnavailable, escaped
 from crawler.frontier import StoredSession
 from crawler.handling import NotNow, drained
 from crawler.models import Page
@@ -101,6 +101,9 @@ class Login:
         except (NotNow, LeaseLost, LimitReached):
             await self._store.release()
             raise
+        except (StoreUnavailable, MemoryError) as error:  # the machine is short of something: the login is not at fault
+            await self._store.release()
+            raise self._asker.short(error) from error
         except (FetchError, SpiderError) as error:
             raise await self._failed(known, error) from error
         except asyncio.CancelledError:

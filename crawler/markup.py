@@ -10,9 +10,10 @@ import re
 import secrets
 from collections import Counter
 from itertools import cycle
+from random import Random
 
 SMALL = 1 << 16  # bytes; of shorter pages only a sample is counted: all of it would cost an eighth of the parse
-QUICK = 0.1  # seconds; what takes longer is not for the event loop
+QUICK = 0.04  # seconds; what takes longer is not for the event loop, whose turns are others' too
 LONGEST = 1.0  # seconds, and 300 MiB of copies
 
 # Seconds on a core of 2020, measured at the worst of 1,600 ways to mix two kinds of tags.
@@ -21,7 +22,8 @@ _SEARCH, _COPY, _COMPARE = 3e-9, 1e-6, 2e-9
 _CROWDED = 2000  # tags: they cannot make more than a million copies
 _PRIMES = (53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)
 # Which bytes are looked at nobody knows who writes a page, and primes find tags that keep to any other rhythm.
-_SAMPLES = cycle([(secrets.randbelow(prime), prime) for prime in (secrets.choice(_PRIMES) for _ in range(1009))])
+_RANDOM = Random(secrets.randbits(256))  # noqa: S311  # what it gives is seen by nobody
+_SAMPLES = cycle([(_RANDOM.randrange(prime), prime) for prime in _RANDOM.choices(_PRIMES, k=1009)])
 
 _STRETCH = 8192  # without an end of a tag: there may be an attribute for every three bytes
 _SEPARATORS = b" \t\n\f\r/\"'"

@@ -295,7 +295,7 @@ class Visit(Struct):
     @property
     def weight(self) -> int:
         """Roughly the bytes of memory that it takes until it is stored, its items and links."""
-        return sum(len(item.body) for item in self.items) + LINK_WEIGHT * len(self.links)
+        return sum([len(item.body) for item in self.items]) + LINK_WEIGHT * len(self.links)
 
 
 # seconds since the machine was started, its sleep included where that can be known; the same in all processes

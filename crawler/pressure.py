@@ -102,7 +102,7 @@ class Pressure:
         self._refused = None
 
     def short(self, error: StoreUnavailable | MemoryError, in_flight: int) -> int:
-        """No file descriptor or no memory was left: how many requests may be in flight now. More come with time."""
+        """No file, process or memory was to be had: how many requests may be in flight now. More come with time."""
         gc.collect()
         why = "out of memory" if isinstance(error, MemoryError) else str(error)
         self._tell_once(why, f"fewer requests at once for a while: {why}")

@@ -52,6 +52,8 @@ def schedule(visit: Visit, policies: Mapping[str, Revisit]) -> None:
     But those are not that are left out whatever they hold, by scope or as too deep; nor what changes something by being
     asked for, as a POST may, unless its author says that it may be repeated.
     """
+    if not policies:
+        return
     request, is_asked = visit.page.request, bool(visit.status) or visit.reason.startswith("robots")
     may_repeat = request.method in SAFE or request.retry
     if visit.state == State.PENDING or request.kind not in {"page", "sitemap"} or not may_repeat:

@@ -18,7 +18,7 @@ from crawler.html import Node, Selection, linked
 from crawler.links import HeaderLink, LinkRules, header_links
 from crawler.models import Json, Request
 from crawler.requests import Options, Requests, described, form_options, resolved, submitted
-from crawler.tree import Marked, Tree, canonical_href, marked, meta_robots, parse, source, unmarked_hrefs
+from crawler.tree import Marked, Tree, marked, meta_robots, parse, source, unmarked_hrefs
 from crawler.urls import Joiner, canonical
 
 Default = TypeVar("Default")
@@ -79,8 +79,8 @@ class Response:
     """
 
     __slots__ = (
-        "_base", "_encoding", "_links", "_marked", "_tree", "_worst", "body", "door", "file", "headers", "requested",
-        "status", "url",
+        "_base", "_encoding", "_is_html", "_links", "_marked", "_tree", "_worst", "body", "door", "file", "headers",
+        "requested", "status", "url",
     )  # fmt: skip
 
     def __init__(
@@ -107,6 +107,7 @@ class Response:
         self._marked: Marked | None = None
         self._encoding: str | None = None
         self._worst: float | None = None
+        self._is_html: bool | None = None
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {escaped(self.url, 2048)} {_size(len(self.body))}>"
@@ -139,9 +140,12 @@ class Response:
     @property
     def is_html(self) -> bool:
         """Whether it is HTML, as its Content-Type says; where there is none, whether its body begins like a page."""
-        declared = self.headers.get("Content-Type", "").strip().lower()
-        if declared:
-            return declared.startswith(_HTML)
+        if self._is_html is None:
+            declared = self.headers.get("Content-Type", "").strip().lower()
+            self._is_html = declared.startswith(_HTML) if declared else self._looks_like_html()
+        return self._is_html
+
+    def _looks_like_html(self) -> bool:
         return _MARKUP.match(charset.decode(self.body[:1024], self.encoding)) is not None
 
     @property
@@ -231,8 +235,10 @@ class Response:
     @property
     def canonical(self) -> str | None:
         """The URL that the page gives as its own (RFC 6596): its ``<link rel=canonical>``, or else its header's."""
-        href = canonical_href(self.html) if self.is_html and self._may_name_canonical() else None
-        if href is not None:
+        if not self.names_canonical:
+            return None
+        href = self._marks().canonical if self.is_html and self._has_canonical() else None
+        if href:
             return canonical(href, self._base_url())
         named = (link.target for link in self._header_links() if "canonical" in link.rel)
         return next((canonical(target, self.url) for target in named), None)
@@ -330,9 +336,15 @@ class Response:
         """All lines of a header that is a list (RFC 9110 section 5.3)."""
         return ", ".join(self._lines(name))
 
-    def _may_name_canonical(self) -> bool:
-        """Whether it is worth while to look, and perhaps to parse the page for that."""
-        return self._tree is not None or b"anonical" in self.body or b"ANONICAL" in self.body
+    @property
+    def names_canonical(self) -> bool:
+        """Whether it is worth while to ask for `canonical`, for which the page may have to be parsed."""
+        return "Link" in self.headers or (self._has_canonical() and self.is_html)
+
+    def _has_canonical(self) -> bool:
+        if self._marked is not None:
+            return bool(self._marked.canonical)
+        return b"anonical" in self.body or b"ANONICAL" in self.body
 
     def _header_links(self) -> list[HeaderLink]:
         """The links of the header that are the page's own; those with another anchor are another's (RFC 8288)."""
@@ -359,8 +371,9 @@ class Response:
         return self._marked
 
     def _resolved(self, found: Sequence[str | None], base: str | None = None) -> list[str]:
-        pages: list[str | None] = list(dict.fromkeys(href.partition("#")[0] for href in found if href is not None))
-        return self.door.joiner.join(base or self._base_url(), pages[: self.door.max_links])
+        known = [href for href in dict.fromkeys(found) if href is not None]
+        pages = dict.fromkeys([href.partition("#")[0] if "#" in href else href for href in known])
+        return self.door.joiner.join(base or self._base_url(), list(pages)[: self.door.max_links])
 
     def _base_url(self) -> str:
         if self._base is None:

@@ -94,6 +94,8 @@ def conditions(history: History | None) -> dict[str, str]:
 
 def validator(value: str) -> str | None:
     """An ETag or Last-Modified as it can be sent back; None for what is no plain line of ASCII."""
+    if not value:
+        return None
     text = value.strip()
     return text if text and text.isascii() and text.isprintable() and len(text) <= LONGEST_VALIDATOR else None
 

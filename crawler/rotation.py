@@ -37,6 +37,11 @@ class Rotation:
         self._refusals: dict[int, list[tuple[str, int]]] = {}  # of pages: the session, and how it had fared till then
 
     @property
+    def is_used(self) -> bool:
+        """Whether there is any session."""
+        return bool(self._logins)
+
+    @property
     def is_named(self) -> bool:
         """Whether the spider has sessions of its own, so that they can be banned, and pages be bound to them."""
         return bool(self._spider.sessions)

@@ -19,7 +19,8 @@ class Seen:
     def unseen(self, urls: Iterable[str], depth: int) -> list[str]:
         """Those of `urls` that are not known at `depth` or nearer."""
         young, old = self._young, self._old
-        return [url for url in urls if young.get(url, FAR) > depth and old.get(url, FAR) > depth]
+        fresh = [url for url in urls if young.get(url, FAR) > depth]
+        return [url for url in fresh if old.get(url, FAR) > depth] if old else fresh
 
     def add(self, url: str, depth: int) -> None:
         """Remember a committed link."""

@@ -3,13 +3,9 @@
 import asyncio
 import difflib
 import inspect
-import multiprocessing
-import os
 import re
-import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import partial
@@ -104,7 +100,7 @@ class Spider:
     given: Mapping[str, str]
     """The arguments that this spider was made with, as text: they are part of what makes a job the same job."""
 
-    _processes: ProcessPoolExecutor | None = None
+    _processes: Executor | None = None
 
     def __new__(cls, *args: object, **keywords: object) -> Self:
         """Take down the arguments; whether they fit is for ``__init__`` to say."""
@@ -177,11 +173,12 @@ class Spider:
         """
         pool = self._processes
         if pool is None:
-            spawn = multiprocessing.get_context("spawn")  # a forked child would hold the engine's descriptors
-            pool = self._processes = ProcessPoolExecutor(mp_context=spawn, initializer=_end_with_parent)
+            from crawler import children  # noqa: PLC0415  # what it imports is for the few spiders that compute so much
+
+            pool = self._processes = children.pool()
         try:
             return await asyncio.get_running_loop().run_in_executor(pool, function, *args)
-        except BrokenProcessPool as error:
+        except BrokenExecutor as error:
             if self._processes is pool:  # it is broken for good; the next call has a new one
                 self.close()
             raise HandlerError(f"the process that ran {function} died") from error
@@ -191,18 +188,6 @@ class Spider:
         pool, self._processes = self._processes, None
         if pool is not None:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Die when the parent dies, however it dies: a pool's children would wait for its next call for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def handler(spider: Spider, name: str) -> Callable[..., object]:

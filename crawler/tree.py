@@ -23,7 +23,7 @@ def numbers(names: str) -> frozenset[int]:
 
 
 _LINKS = numbers("a area")
-_LINK, _META, _BASE = numbers("link"), numbers("meta"), numbers("base")
+_LINK, _META, _BASE, _HEAD = numbers("link"), numbers("meta"), numbers("base"), numbers("head")
 
 
 def parse(body: bytes, codec: str) -> Tree:
@@ -41,12 +41,14 @@ class Marked(NamedTuple):
 
     ``hrefs`` has that of each ``a`` and ``area``, as it is written and in document order; None for one without a value.
     ``base`` is that of the first ``base`` that has one (HTML Standard, section 4.2.3); ``metas`` are pairs of the name
-    of a ``meta``, in lower case, and its content.
+    of a ``meta``, in lower case, and its content. ``canonical`` is the href of the first ``<link rel=canonical>`` in
+    the head (RFC 6596); one in the body may be a visitor's words.
     """
 
     hrefs: list[str | None]
     base: str | None
     metas: list[tuple[str, str]]
+    canonical: str | None
 
 
 def marked(tree: Tree) -> Marked:
@@ -54,6 +56,7 @@ def marked(tree: Tree) -> Marked:
     hrefs: list[str | None] = []
     bases: list[str] = []
     metas: list[tuple[str, str]] = []
+    canonical: str | None = None
     # Of ten ways that were measured, one selector for any element, and the tag's number, costs least.
     for node in tree.css("[href],meta"):
         if (tag := node.tag_id) in _LINKS:
@@ -62,7 +65,9 @@ def marked(tree: Tree) -> Marked:
             metas.append(((node.attrs.sget("name", "") or "").strip().lower(), node.attrs.sget("content", "") or ""))
         elif tag in _BASE and not bases:
             bases.append(node.attrs.sget("href", "") or "")
-    return Marked(hrefs, bases[0] if bases else None, metas)
+        elif tag in _LINK and not canonical and "canonical" in relations(node) and _is_in_head(node):
+            canonical = node.attrs.get("href")
+    return Marked(hrefs, bases[0] if bases else None, metas, canonical)
 
 
 def unmarked_hrefs(tree: Tree) -> list[str | None]:
@@ -71,14 +76,8 @@ def unmarked_hrefs(tree: Tree) -> list[str | None]:
     return [node.attrs.get("href") for node in found if "nofollow" not in relations(node)]
 
 
-def canonical_href(tree: Tree) -> str | None:
-    """The href of the head's first ``<link rel=canonical>`` (RFC 6596); one in the body may be a visitor's words."""
-    node = None if tree.head is None else tree.head.first_child
-    while node is not None:
-        if node.tag_id in _LINK and "canonical" in relations(node) and (href := node.attrs.get("href")):
-            return href
-        node = node.next
-    return None
+def _is_in_head(node: LexborNode) -> bool:
+    return node.parent is not None and node.parent.tag_id in _HEAD
 
 
 def meta_robots(metas: Iterable[tuple[str, str]], token: str) -> frozenset[str]:

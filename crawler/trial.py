@@ -1,7 +1,8 @@
 """What runs in a process that may die of it: pages are parsed, each under limits of time and memory.
 
-It is started by `parsing`. Each page comes on standard input after its length (eight bytes, the least first); a byte on
-standard output says that it was parsed. When whoever has started it is gone, there are no more pages, and it ends.
+It is started by `parsing`. A byte on standard output says that it is ready. Each page comes on standard input after its
+length (eight bytes, the least first); another byte says that it was parsed. When whoever has started it is gone, there
+are no more pages, and it ends.
 """
 
 import math
@@ -10,30 +11,34 @@ from pathlib import Path
 
 from crawler.tree import parse
 
-PARSED = b"+"
+READY, PARSED = b".", b"+"
 MOST_MEMORY = 300 << 20  # bytes, for the page and its tree
 MOST_TIME = 2  # seconds of CPU time for a page
 
 
 def trials() -> None:
     """Parse page after page. On Windows there is no limit but that of whoever waits for it."""
-    pages, answers = sys.stdin.buffer, sys.stdout.buffer
+    pages = sys.stdin.buffer
     _limit_memory()
+    _answer(READY)
     while length := pages.read(8):
         page = pages.read(int.from_bytes(length, "little"))
         _limit_time()
         parse(page, "utf-8")
-        answers.write(PARSED)
-        answers.flush()
+        _answer(PARSED)
+
+
+def _answer(byte: bytes) -> None:
+    sys.stdout.buffer.write(byte)
+    sys.stdout.buffer.flush()
 
 
 def _limit_memory() -> None:
     if sys.platform != "win32":
         import resource  # noqa: PLC0415  # Windows has none
 
-        most = _in_use(resource.getpagesize()) + MOST_MEMORY
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        _limit(resource.RLIMIT_AS, _in_use(resource.getpagesize()) + MOST_MEMORY)
 
 
 def _limit_time() -> None:
@@ -41,8 +46,16 @@ def _limit_time() -> None:
         import resource  # noqa: PLC0415
 
         used = resource.getrusage(resource.RUSAGE_SELF)
-        most = math.ceil(used.ru_utime + used.ru_stime) + MOST_TIME
-        resource.setrlimit(resource.RLIMIT_CPU, (most, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        _limit(resource.RLIMIT_CPU, math.ceil(used.ru_utime + used.ru_stime) + MOST_TIME)
+
+
+def _limit(kind: int, most: int) -> None:
+    """Set a soft limit; what the machine allows may be less, and stays."""
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415
+
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 def _in_use(page_size: int) -> int:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 ROBOTS_HOPS = 5  # RFC 9309 section 2.3.1.2
 ROBOTS = "robots.txt"
 SEED_BATCH, SEED_PAUSE = 200, 0.05
-_END = object()
 
 
 class Turns:
@@ -57,7 +56,11 @@ class Turns:
 
     async def visit(self, lane: HostLane, page: Page) -> Visit:
         """The Visit of a page whose turn has come. Raises LeaseLost or LimitReached when it stays as it was."""
-        changed = list[Cookie]()
+        if not self._rotation.is_used:
+            visit = await self._visit(lane, page, None)
+            schedule(visit, self._engine.settings.revisit)
+            return visit
+        changed: list[Cookie] = []
         changed_cookies.set(changed)
         try:
             login = self._rotation.choose(page)
@@ -157,12 +160,12 @@ class Turns:
     async def _short(self, lane: HostLane, page: Page, error: StoreUnavailable | MemoryError) -> Visit:
         """A page for which no file descriptor or no memory was left. No fault of its own, unless it had all memory."""
         under_way = len(self._engine.in_flight)
-        self._engine.most = self._asker.pressure.short(error, under_way)
+        wait = self._asker.short(error)
         if isinstance(error, MemoryError) and under_way == 1:
             return await self._failed(
                 lane, page, ResponseTooLarge("more than the memory there is", url=page.request.url)
             )
-        return self._visitor.put_off(page, lane.token, NotNow(self._engine.clock.epoch() + 1.0, str(error)))
+        return self._visitor.put_off(page, lane.token, wait)
 
     # -- seeds
 
@@ -174,13 +177,14 @@ class Turns:
         task = asyncio.current_task()
         assert task is not None
         self._engine.expendable.add(task)
+        is_over = asyncio.Event()
+        sowing = self._engine.crew.create_task(self._sow_now_and_then(links, is_over))
         try:
             with self._engine.lent_place():
-                async for seed in _with_pauses(self._visitor.spider.start(), SEED_PAUSE):
-                    if seed is not None:
-                        links += self._seed(seed)
-                    if links and (seed is None or len(links) >= SEED_BATCH):
-                        links = await self._sow(links)
+                async for seed in self._visitor.spider.start():
+                    links += self._seed(seed)
+                    if len(links) >= SEED_BATCH:
+                        await self._sow(links)
         except StoreError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001  # the spider's code may raise anything
@@ -193,6 +197,8 @@ class Turns:
             log.warning("start() failed: %s", escaped(str(failure)))
         finally:
             self._engine.expendable.discard(task)
+            is_over.set()
+        await sowing  # `start()` is done when all that it gave is stored, not before
         await self._sow(links)
         visit.ended_at = now()
         return visit
@@ -206,9 +212,21 @@ class Turns:
         self._visitor.linker.let_in(url, written=True)
         return self._visitor.linker.seed_links(request)
 
-    async def _sow(self, links: Sequence[Link]) -> list[Link]:
-        self._engine.expect(await self._engine.frontier.add(list(dict.fromkeys(links))))  # hosts in common
-        return []
+    async def _sow_now_and_then(self, links: list[Link], is_over: asyncio.Event) -> None:
+        """Store what there is while `start()` waits for more: a task for each seed would cost more than the seed."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SEED_PAUSE):
+                    await is_over.wait()
+                    return
+            if links:
+                await self._sow(links)
+
+    async def _sow(self, links: list[Link]) -> None:
+        """Store the links, and empty their list."""
+        taken = list(dict.fromkeys(links))  # hosts in common
+        links.clear()
+        self._engine.expect(await self._engine.frontier.add(taken))
 
     # -- robots.txt
 
@@ -256,19 +274,3 @@ class Turns:
         visit.robots_delay = self._engine.feeder.learn(visit.robots_for, record, robots)
         self._engine.dispatch()
         return visit
-
-
-async def _with_pauses(seeds: AsyncIterator[object], pause: float) -> AsyncIterator[object]:
-    """The seeds as they come, and None whenever the next is not there within `pause` seconds."""
-    while True:
-        coming = asyncio.ensure_future(anext(seeds, _END))
-        try:
-            done, _ = await asyncio.wait({coming}, timeout=pause)
-            if not done:
-                yield None
-            seed = await coming
-        finally:
-            coming.cancel()
-        if seed is _END:
-            return
-        yield seed

@@ -1,6 +1,8 @@
 """URLs as browsers read them (WHATWG URL Standard), their fingerprints, and the host they belong to."""
 
 import re
+from collections.abc import Collection
+from functools import lru_cache
 from hashlib import blake2b
 
 import ada_url
@@ -22,13 +24,18 @@ def canonical(url: str, base: str = "") -> str | None:
         if len(url) > 2 * MAX_LENGTH:
             return None
     try:
-        absolute: str = ada_url.join_url(base, url) if base else ada_url.normalize_url(url)
+        absolute: str = ada_url.join_url(base, url) if base else _normalized(url)
     except ValueError:
         return None
     absolute = absolute.partition("#")[0]
     if not absolute.startswith(("https://", "http://")) or len(absolute) > MAX_LENGTH:
         return None
     return absolute if "@" not in absolute else _without_credentials(absolute)
+
+
+_normalized = lru_cache(maxsize=256)(
+    ada_url.normalize_url
+)  # a URL is made sure of where it is made, and where it is used
 
 
 def _without_credentials(url: str) -> str:
@@ -66,23 +73,16 @@ class Joiner:
         self._size = 0
         self._directories: dict[str, dict[str, str | None]] = {}
 
-    def join(self, base: str, hrefs: list[str | None]) -> list[str]:
-        """The canonical URLs of `hrefs` on the page `base`, each once, in the order given."""
+    def join(self, base: str, hrefs: Collection[str]) -> list[str]:
+        """The canonical URLs of `hrefs` on the page `base`, itself a canonical URL, each once, in the order given."""
         directory = base[: base.partition("?")[0].rindex("/") + 1]
         known = self._directories.get(directory)
         if known is None or self._size > self._limit:
             known = self._fresh(directory)
-        found: dict[str, None] = {}
-        for href in dict.fromkeys(hrefs):
-            if href is None:
-                continue
-            try:
-                url = known[href]
-            except KeyError:
-                url = self._resolve(base, directory, href, known)
-            if url is not None:
-                found[url] = None
-        return list(found)
+        # what is new first, so that all the rest, which is nearly all, needs no loop of its own
+        fresh = {href: self._resolve(base, directory, href, known) for href in hrefs if href not in known}
+        found = dict.fromkeys([known.get(href) or fresh.get(href) for href in hrefs])
+        return [url for url in found if url is not None]
 
     def _fresh(self, directory: str) -> dict[str, str | None]:
         if self._size > self._limit:
@@ -93,7 +93,9 @@ class Joiner:
 
     def _resolve(self, base: str, directory: str, href: str, known: dict[str, str | None]) -> str | None:
         trimmed = href.strip(_STRIPPED)
-        if trimmed[:1] in {"", "?", "#"} or _SCHEME_ALONE.search(trimmed):
+        if not trimmed:
+            return base
+        if trimmed[:1] in {"?", "#"} or _SCHEME_ALONE.search(trimmed):
             # these alone depend on more of the base than its directory
             return canonical(trimmed, base)
         url = canonical(trimmed, directory)

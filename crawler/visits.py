@@ -173,6 +173,8 @@ class Visitor:
 
     def _canonical(self, page: Page, response: Response) -> str | None:
         """The URL that a page gives as its own, if that is another."""
+        if not response.names_canonical:
+            return None
         with self.at_work(page):  # it may have to be parsed for that
             named = response.canonical
         return None if named == page.request.url else named

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo
 
 _WINDOW = re.compile(r"(\d\d):(\d\d)-(\d\d):(\d\d)(?: ([A-Za-z0-9_+/-]+))?")
 _DAY = 24 * 60
@@ -53,6 +52,8 @@ def _at(wall: datetime, zone: tzinfo | None) -> float:
 
 
 def _zone(name: str) -> tzinfo:
+    from zoneinfo import ZoneInfo  # noqa: PLC0415  # for the few crawls that have hours; it searches the machine
+
     try:
         return UTC if name in {"Z", "UTC"} else ZoneInfo(name)
     except (KeyError, OSError, ValueError):  # as the name is unknown, a folder's, or no name at all

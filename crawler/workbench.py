@@ -260,6 +260,11 @@ class Workbench(Generic[Ticket]):
             del self.lanes[lane.host], self.by_origin[lane.origin]
 
     @property
+    def is_hurried(self) -> bool:
+        """Whether something that needs no worker may be waiting for its turn."""
+        return bool(self._hurried)
+
+    @property
     def next_at(self) -> float | None:
         """When the next host is due; None when none waits."""
         soonest = self._due[0][0] if self._due else math.inf
@@ -268,6 +273,11 @@ class Workbench(Generic[Ticket]):
         if self._hurried or self._suspected:
             soonest = min([soonest, *self._special_times()])
         return soonest if soonest < math.inf else None
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is worth while to `take`."""
+        due, robots = self._due, self._due_robots
+        return bool((due and due[0][0] <= now) or (robots and robots[0][0] <= now))
 
     def _special_times(self) -> Iterator[float]:
         """When each host may be asked what goes before its pages, or what is tried with nothing beside it."""

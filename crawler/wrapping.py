@@ -66,16 +66,16 @@ class _Wire:
 
     async def fetch(self, asked: Request) -> Response:
         request = self._admitted(asked)
-        with self._door.standing_still():
-            try:
+        try:
+            with self._door.standing_still():
                 reply = await self._sent(request)
-            except (NotNow, LeaseLost, LimitReached, StoreError) as error:
-                self._door.interrupt = error  # a wrap that catches everything must not keep it
-                raise
-        response = Response(
-            request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self._door
-        )
-        await self._asker.parser.parsed(response)
+            response = Response(
+                request, url=reply.url, status=reply.status, headers=reply.headers, body=reply.body, door=self._door
+            )
+            await self._asker.parser.parsed(response)
+        except (NotNow, LeaseLost, LimitReached, StoreError) as error:
+            self._door.interrupt = error  # a wrap that catches everything must not keep it
+            raise
         self._replies.append((response, reply))
         return response
 

@@ -250,5 +250,5 @@ def test_the_end_says_how_it_went() -> None:
 def test_the_supervisor_imports_nothing_heavy() -> None:
     """What ends an engine must not end its supervisor: that has neither the network nor the parser nor the journal."""
     heavy = "{'aiohttp', 'apsw', 'selectolax', 'uvloop', 'cyclopts', 'rich', 'asyncio', 'crawler.engine'}"
-    code = f"import sys, crawler.cli.watch; print(sorted({heavy} & {{*sys.modules}}))"
+    code = f"import sys, crawler.cli.supervise; print(sorted({heavy} & {{*sys.modules}}))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crawler import Crawl, FetchError, Limits, Request, Response, Scope, Spider
+from crawler import Crawl, FetchError, Limits, Request, Response, Scope, Spider, politeness, turns
 from crawler.errors import ConfigError
 from crawler.progress import Summary
 from crawler.testing import Site
@@ -287,6 +287,20 @@ async def test_robots(site: Site) -> None:
     assert min(site.gaps()) >= 0.18
     assert found.counts.reasons["skipped: robots"] == 1
     assert found.summary.exit_code == 0
+
+
+async def test_robots_are_asked_for_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a robots.txt says counts for a day (RFC 9309 section 2.4); then it is asked for again, and obeyed anew."""
+    assert politeness.ROBOTS_LIFETIME == 86_400
+    monkeypatch.setattr(turns, "ROBOTS_LIFETIME", 0.3)
+    site.page("/robots.txt", "", times=1)
+    site.robots("User-agent: *\nDisallow: /12")
+    for n in range(14):
+        site.page(f"/{n}", f"<a href=/{n + 1}>next</a>")
+    found = await crawled(seeded(Titles, site.url("/0")), site, delay=0.05)
+    assert site.paths().count("/robots.txt") >= 2
+    assert found.values("path") == [str(n) for n in range(12)]
+    assert found.counts.reasons["skipped: robots"] == 1
 
 
 async def test_robots_moved(site: Site) -> None:

@@ -1,14 +1,8 @@
 """The page on what happens when something fails names its proofs: they are there, and all steps are listed."""
 
-import ast
-import re
-from pathlib import Path
-
-import pytest
-
 from tests.kills import points
+from tests.proofs import TESTS, missing, named
 
-TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs" / "durability.md").read_text()
 GROUPS = {
     "The job is opened": points.OPENING,
@@ -25,24 +19,9 @@ GROUPS = {
 }
 
 
-def proofs() -> list[str]:
-    """What the last cells of the tables name, each once."""
-    rows = re.findall(r"^\| .*\|$", PAGE.partition("## What each output holds")[0], re.MULTILINE)
-    cells = [row.strip("|").rpartition("|")[2] for row in rows if not row.endswith("shown by |")]
-    named = [re.findall(r"`([^`]+)`", cell) for cell in cells]
-    assert all(named), "each line has a proof"
-    return sorted({proof for row in named for proof in row})
-
-
-@pytest.mark.parametrize("proof", proofs())
-def test_what_is_named_exists(proof: str) -> None:
+def test_what_is_named_exists() -> None:
     """Every proof that the page names is a test, or a step at which processes are killed."""
-    if "::" not in proof:
-        assert proof in points.POINTS
-        return
-    file, name = proof.split("::")
-    functions = ast.walk(ast.parse((TESTS / file).read_text()))
-    assert name in {node.name for node in functions if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    assert missing(named(PAGE.partition("## What each output holds")[0]), points.POINTS) == []
 
 
 def test_all_steps_are_listed() -> None:

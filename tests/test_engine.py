@@ -1,6 +1,7 @@
 """What one page, one host or one handler may not do to the crawl as a whole."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -199,6 +200,22 @@ async def test_a_start_that_waits_for_results(site: Site) -> None:
     site.page("/late", "x")
     found = await crawled(spider(parse, start=start), site, concurrency=1)
     assert found.values("path") == ["/", "/late"]
+
+
+async def test_a_start_that_is_one_task(site: Site) -> None:
+    """start() runs in one task from its beginning to its end, so that a time limit may span its seeds."""
+
+    async def start(self: Spider) -> AsyncIterator[str]:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):
+                yield site.url("/")
+                await asyncio.Event().wait()
+        yield site.url("/late")
+
+    site.page("/", "x")
+    site.page("/late", "x")
+    found = await crawled(spider(everything, start=start), site, limits=Limits(max_time=PROMPTLY))
+    assert (found.counts.done, found.summary.outcome) == (2, "finished")
 
 
 def listening(site: Site) -> Spider:

@@ -28,7 +28,8 @@ from aioresponses import aioresponses
 
 from crawler import errors
 from crawler.decoding import Decoder
-from crawler.fetch import AT_ONCE, Fetcher, Reply, deadlines, dns
+from crawler.fetch import Fetcher, Reply, deadlines, dns
+from crawler.fetch.body import AT_ONCE
 from crawler.fetch.failures import translated
 from crawler.fetch.memory import Memory
 from crawler.models import Request
@@ -850,6 +851,34 @@ async def test_a_long_body_is_unpacked_in_turns(encoding: str, pause: float) -> 
         counting.cancel()
     assert unpacked.total() == len(body)
     assert max(unpacked.values()) < 2 * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("encoding", "coded", "is_beside"),
+    [
+        ("br", brotli.compress(PAGE, lgwin=24), True),
+        ("br", brotli.compress(PAGE, lgwin=23), True),
+        ("br", brotli.compress(PAGE, lgwin=22), False),
+        ("gzip", gzip.compress(PAGE), False),
+    ],
+    ids=["16 MiB", "8 MiB", "4 MiB", "gzip"],
+)
+async def test_a_large_window_is_filled_beside_the_loop(encoding: str, coded: bytes, *, is_beside: bool) -> None:
+    """Brotli fills its window before it gives a byte of it: if that takes long, it does so in a thread."""
+    threads = set[int]()
+
+    class Watched(Decoder):
+        def parts(self, chunk: bytes) -> Iterator[bytes]:
+            for part in super().parts(chunk):
+                threads.add(threading.get_ident())
+                yield part
+
+    head = OK + f"Content-Encoding: {encoding}\r\nContent-Length: {len(coded)}\r\n\r\n".encode()
+    async with wire(head, coded[:1], 0.01, coded[1:]) as server, fetcher() as opened:
+        opened._decoder = Watched
+        assert (await get(opened, server.url())).body == PAGE
+    assert threads
+    assert (threading.get_ident() not in threads) is is_beside
 
 
 @pytest.mark.parametrize(("status", "method"), [(204, "GET"), (304, "GET"), (200, "HEAD")])

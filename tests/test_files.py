@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from email.utils import formatdate
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -178,6 +179,30 @@ async def test_sizes(size: int, source: Source, job: Job) -> None:
     record = await job.get(source.url)
     assert (record.size, record.sha256) == (size, sha256(DATA[:size]).hexdigest())
     assert job.path(source.url).read_bytes() == DATA[:size]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system is left to it")
+async def test_long_file_goes_to_the_disk_as_it_comes(
+    source: Source, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes of a long file is sent to the disk by and by and leaves the memory; a short one is left alone."""
+    settled: list[tuple[int, int]] = []
+
+    def recorded(file: int, start: int, size: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        assert os.fstat(file).st_size == start + size
+        settled.append((start, start + size))
+
+    monkeypatch.setattr(os, "posix_fadvise", recorded)
+    await job.get(source.url)
+    assert settled == []
+    monkeypatch.setattr(part, "SETTLED_EVERY", BLOCK_SIZE // 2)
+    source.data = OTHER
+    await job.get(source.url, run=2)
+    assert settled[0][0] == 0
+    assert settled[-1][1] >= len(OTHER) - BLOCK_SIZE
+    assert all(later[0] <= earlier[1] for earlier, later in pairwise(settled))
+    assert job.path(source.url, run=2).read_bytes() == OTHER
 
 
 async def test_same_bytes_are_stored_once(source: Source, job: Job) -> None:

@@ -1,6 +1,7 @@
 """Each way to misbehave ends as it should."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,46 +12,13 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from crawler import Crawl, Limits, politeness
+from crawler import Crawl
+from crawler.processes.spawn import ONE_HEAP
 from tests.hostile import ROWS
-from tests.hostile.crawl import Wanderer, expected
-from tests.hostile.redirects import LEADS
+from tests.hostile.crawl import Wanderer, expected, led
 from tests.hostile.server import DOMAIN, Server, serving
 
 ROOT = Path(__file__).parents[1]
-HASTE = {"connect_timeout": 1.0, "header_timeout": 0.5, "read_timeout": 0.5, "total_timeout": 3.0}
-
-
-async def ends(server: Server, name: str, retries: int, limits: Limits) -> dict[str, str]:
-    """How each page of a crawl of one host ended, by its path, or by its URL on other hosts: state and reason."""
-    spider = Wanderer()
-    spider.seeds = [server.url(name)]
-    settings = {"resolve": {f"*.{DOMAIN}": "127.0.0.1"}, "delay": 0.0, "min_free_space": 0, "retries": retries}
-    async with Crawl(spider, folder=None, settings={**settings, **HASTE}, limits=limits) as crawl:
-        await crawl.ended()
-        found = crawl._frontier._journal.db.execute("SELECT url, state, coalesce(reason, '') FROM urls").fetchall()
-    return {str(url).removeprefix(server.url(name, "")): f"{state} {reason}" for url, state, reason in found}
-
-
-@pytest.mark.parametrize("name", ROWS)
-async def test_each_row(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that misbehaves costs its own page, and ends it as the row says."""
-    monkeypatch.setattr(politeness, "ROBOTS_TRIES_UNCONNECTED", 1)
-    row = ROWS[name]
-    retries = 1 if row.ends == "done" and row.tries == 2 else 0
-    limits = Limits(max_time=2.0 if row.ends.startswith("pending") else None)
-    async with serving(ROWS) as server:
-        found = await ends(server, name, retries, limits)
-        assert found["/"].startswith(row.ends), found
-        if name in LEADS:
-            path, end = LEADS[name]
-            (led,) = [outcome for url, outcome in found.items() if url.endswith(path) and len(url) > 1]
-            assert led.startswith(end), found
-        assert not {path for _, path in server.asked} & {"/inside", "/poison", "/secret"}
-        assert not [host for host, _ in server.asked if not host.endswith(DOMAIN)]
-
-
-# all of them at once
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +30,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         assert server.stdout
         port = int(server.stdout.readline())
         crawl = [*command[:2], "tests.hostile.crawl", str(port), str(tmp_path_factory.mktemp("whole"))]
-        ran = subprocess.run(crawl, cwd=ROOT, check=True, capture_output=True, text=True, timeout=150)
+        environment = {**os.environ, **ONE_HEAP}  # as an engine has
+        ran = subprocess.run(crawl, cwd=ROOT, check=True, capture_output=True, text=True, timeout=150, env=environment)
         asked = Request(f"http://127.0.0.1:{port}/asked", headers={"Host": f"index.{DOMAIN}:{port}"})
         with urlopen(asked) as answer:
             seen = {(host, path): times for host, path, times in json.load(answer)}
@@ -79,6 +48,14 @@ def test_the_whole_web(whole: dict[str, Any]) -> None:
     asked = {name: whole["asked"].get((f"{name}.{DOMAIN}", "/"), 0) for name in ROWS}
     assert {name: asked[name] for name, row in ROWS.items() if row.tries not in {None, asked[name]}} == {}
     assert not {path for _, path in whole["asked"]} & {"/inside", "/poison", "/secret"}
+    assert not [host for host, _ in whole["asked"] if not host.endswith(DOMAIN)]
+
+
+def test_what_redirects_lead_to(whole: dict[str, Any]) -> None:
+    """What a redirect leads to ends as it should, wherever that is."""
+    wanted = led(whole["port"])
+    found = {url: whole["ends"].get(url) for url in wanted}
+    assert {url: end for url, end in found.items() if not str(end).startswith(wanted[url])} == {}
 
 
 def test_what_is_good_is_kept(whole: dict[str, Any]) -> None:
@@ -93,10 +70,10 @@ def test_what_is_good_is_kept(whole: dict[str, Any]) -> None:
 
 
 def test_what_it_costs(whole: dict[str, Any]) -> None:
-    """It takes under two minutes and 300 MB; no turn of the loop 0.1 s, which a busy machine may more than double."""
+    """It takes under two minutes and 300 MB, and no turn of the loop computes for a tenth of a second."""
     assert whole["seconds"] < 120
     assert whole["memory"] < 300e6
-    assert whole["blocked"] < 0.25
+    assert whole["blocked"] < 0.1
 
 
 def test_nothing_leaks_into_the_log(whole: dict[str, Any]) -> None:
@@ -120,10 +97,12 @@ async def seconds(server: Server, bad: list[str]) -> float:
     raise AssertionError("its pages did not come")
 
 
-@pytest.mark.parametrize("bad", ["mute.pace", "headers-in-drops.pace", "body-in-drops.pace", "body-without-end.pace"])
-async def test_no_host_takes_anothers_speed(bad: str) -> None:
-    """A host that is slow or endless costs another one at most a twentieth of its speed."""
+async def test_no_host_takes_anothers_speed() -> None:
+    """Hosts that are slow or endless, all at once, cost another one at most a twentieth of its speed."""
+    bad = ["mute.pace", "headers-in-drops.pace", "body-in-drops.pace", "body-without-end.pace"]
     async with serving(ROWS) as server:
         alone = await seconds(server, [])
-        beside = min([await seconds(server, [bad]), await seconds(server, [bad])])
+        beside = await seconds(server, bad)
+        if beside > 1.05 * alone:  # this machine may have had something else to do
+            beside = await seconds(server, bad)
     assert beside <= 1.05 * alone

@@ -1,22 +1,23 @@
 """Sessions over the wire: a login with a form, its end in the middle of a crawl, kills, several engines, failures."""
 
+import errno
 import itertools
 import json
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 from aiohttp import web
 
-from crawler import Crawl, Spider
+from crawler import Crawl, Spider, parsing
 from crawler.errors import ConfigError, HandlerError
 from crawler.job import Summary
 from crawler.testing import Site, run
+from tests import restarts
 
 FORM = "<form method=post action=/session><input type=hidden name=csrf value={}><input name=user><input name=password>"
 PASSWORD = "open sesame"  # the members' own
@@ -132,33 +133,17 @@ async def test_a_session_that_ends_in_the_middle(redirects: bool) -> None:
         assert len([path for path in site.paths() if path.startswith("/login?")]) == 0
 
 
-KILLED = """
-import sys
-from crawler import crawl
-from tests.test_login import Member
-
-spider = Member()
-spider.seeds = [sys.argv[1]]
-settings = {"resolve": {"*.test": "127.0.0.1"}, "delay": 0.05, "min_free_space": 0}
-crawl(spider, folder=sys.argv[2], settings=settings)
-"""
-
-
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     """Killed without warning and started again, it goes on in the same session, without another login."""
     with Site.in_thread() as site:
         club = Club(site, pages=20)
-        command = [sys.executable, "-c", KILLED, site.url("/"), str(tmp_path)]
-        with subprocess.Popen(command, cwd=Path(__file__).parent.parent) as process:
-            while not any(seen.path_qs == "/5" for seen in site.seen):
-                assert process.poll() is None
-                time.sleep(0.01)
-            process.kill()
+        command = restarts.command(Member, site.url("/"), tmp_path)
+        restarts.killed(command, lambda: any(seen.path_qs == "/5" for seen in site.seen))
         assert club.logins == 1
-        assert subprocess.run(command, cwd=Path(__file__).parent.parent, check=False, timeout=60).returncode == 0
+        restarts.ended(command)
         assert club.logins == 1
         assert all(seen.status == 200 for seen in site.seen if seen.path_qs.strip("/").isdigit() and seen.status)
-    lines = (tmp_path / "member" / "run-0001" / "items.jsonl").read_text().splitlines()
+    lines = restarts.lines(tmp_path / "member")
     assert len(lines) == len(set(lines)) == 21
 
 
@@ -256,6 +241,31 @@ class Token(Member):
     def parse(self, response):
         yield response.json()
         yield response.request("/there", anywhere=True)
+
+
+async def test_a_machine_that_is_short_during_a_login(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A login for which the machine had no process to try a page in is made again, and nobody's password was wrong."""
+    popen, refused = subprocess.Popen, [OSError(errno.ENOMEM, "Cannot allocate memory")] * 2
+
+    def short(*args: Any, **options: Any) -> object:
+        if refused:
+            raise refused.pop()
+        return popen(*args, **options)
+
+    async with Site() as site:
+        club = Club(site)
+        spider = member(site)
+        monkeypatch.setattr(parsing, "LONGEST", -1.0)  # each large page is doubtful
+        monkeypatch.setattr(parsing, "LARGE", 1)
+        monkeypatch.setattr(subprocess, "Popen", short)
+        items = await run(spider, site)
+    assert not refused
+    assert titles(items) == ALL
+    assert club.logins == 1
+    assert "login failed" not in caplog.text
+    assert caplog.text.count("Cannot allocate memory") == 1
 
 
 async def test_headers_of_a_session_stay_with_their_origin(tmp_path: Path) -> None:

@@ -1,22 +1,29 @@
 """Pages that are built to choke a parser end as ParseLimit, and nobody else notices."""
 
 import asyncio
+import errno
 import gc
+import os
 import resource
+import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import pytest
 
 from crawler import Crawl, Spider, parsing
-from crawler.errors import ParseLimit
+from crawler.errors import ParseLimit, StoreUnavailable
 from crawler.markup import LONGEST
 from crawler.parsing import LARGE, Parser, Trial
 from crawler.testing import Site
+from crawler.wraps import Wrap
 from tests.test_markup import ATTRIBUTES, COPIES
 from tests.test_response import LISTING, page
 
@@ -28,6 +35,7 @@ SITES = (
 )
 MIB = 1 << 20
 LONG = b"<ul>" + b"<li><b>term</b> and <a href=/x>link</a>" * 9000 + b"</ul>"
+SILENT = "import sys, time; sys.stdout.buffer.write(b'.'); sys.stdout.flush(); time.sleep(600)  # {path}"
 
 
 class Titles(Spider):
@@ -175,10 +183,131 @@ def test_the_trial_lets_long_pages_live(trial: Trial) -> None:
 
 
 def test_a_trial_that_does_not_answer_is_ended(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that says nothing for too long is killed, and its page did not pass."""
-    monkeypatch.setattr(parsing, "CHILD", "import time; time.sleep(600)  # {path}")
+    """A process that says nothing of a page for too long is killed, and its page did not pass."""
+    monkeypatch.setattr(parsing, "CHILD", SILENT)
     monkeypatch.setattr(parsing, "PATIENCE", 0.2)
     assert not trial.survives(LONG)
+
+
+@dataclass
+class Short:
+    """A machine that has no process, or no thread for parsing, so many times."""
+
+    monkeypatch: pytest.MonkeyPatch
+    times: int
+    refusals: int = 0
+
+    def processes(self, error: OSError) -> None:
+        self._refuse(subprocess, "Popen", error, lambda *_args: True)
+
+    def threads(self, kind: type[threading.Thread]) -> None:
+        error = RuntimeError("can't start new thread")
+        self._refuse(threading.Thread, "start", error, lambda one: type(one) is kind and "journal" not in one.name)
+
+    def _refuse(self, owner: object, name: str, error: Exception, concerns: Callable[..., bool]) -> None:
+        start: Callable[..., Any] = getattr(owner, name)
+
+        def started(*args: Any, **options: Any) -> Any:
+            if self.refusals == self.times or not concerns(*args):
+                return start(*args, **options)
+            self.refusals += 1
+            raise error
+
+        self.monkeypatch.setattr(owner, name, started)
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN])
+def test_a_trial_that_cannot_be_started(trial: Trial, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A machine that has no process to give is no fault of the page's, which passes when there is one."""
+    short = Short(monkeypatch, times=1)
+    short.processes(OSError(number, os.strerror(number)))
+    with pytest.raises(StoreUnavailable, match=f"no process .*{os.strerror(number)}"):
+        trial.survives(LONG)
+    assert short.refusals == 1
+    assert trial.survives(LONG)
+
+
+def test_a_trial_that_nobody_can_end(trial: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a thread that would end it in time no page is tried, and no process is left behind."""
+    short = Short(monkeypatch, times=1)
+    short.threads(threading.Timer)
+    with pytest.raises(StoreUnavailable, match="can't start new thread"):
+        trial.survives(LONG)
+    assert short.refusals == 1
+    assert trial._process is None
+    assert trial.survives(LONG)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit open files")
+def test_a_trial_without_file_descriptors(trial: Trial) -> None:
+    """With every file descriptor in use the page is not judged; it is when there are some again."""
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open("rb") as spare:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare.fileno() + 1, usual[1]))
+        try:
+            with pytest.raises(StoreUnavailable, match=os.strerror(errno.EMFILE)):
+                trial.survives(LONG)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert trial.survives(LONG)
+
+
+@pytest.mark.parametrize("child", ["raise SystemExit(1)", "import time; time.sleep(600)"], ids=["dies", "hangs"])
+def test_a_trial_that_dies_before_it_has_the_page(trial: Trial, monkeypatch: pytest.MonkeyPatch, child: str) -> None:
+    """A process that ends, or hangs, while it starts has said nothing of the page: the page is not judged by it."""
+    with monkeypatch.context() as broken:
+        broken.setattr(parsing, "CHILD", child + "  # {path}")
+        broken.setattr(parsing, "PATIENCE", 0.5)
+        with pytest.raises(StoreUnavailable, match="it ended before it had one"):
+            trial.survives(LONG)
+    assert trial.survives(LONG)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit of memory or CPU time for a process")
+def test_a_trial_with_less_memory_than_it_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the machine allows less than the trial's own limits, those of the machine hold, and pages are tried."""
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28)); "
+    monkeypatch.setattr(parsing, "CHILD", limited + "resource.setrlimit(resource.RLIMIT_CPU, (1, 1)); " + parsing.CHILD)
+    trial = Trial()
+    assert trial.survives(LONG)
+    trial.close()
+
+
+async def wrapped(request, fetch):
+    return await fetch(request)
+
+
+class Doubtful(Titles):
+    async def parse(self, response):
+        if "reads" in response.url:
+            with suppress(Exception):  # an author may catch everything
+                await response.fetch("/long")
+        yield {"url": response.url}
+
+
+@pytest.mark.parametrize(("what", "wraps"), [("processes", []), ("threads", [wrapped])])
+async def test_a_crawl_that_cannot_try_a_page(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str, wraps: list[Wrap]
+) -> None:
+    """A doubtful page waits while there is no process or thread for it; that is said once, and no page is lost."""
+    short = Short(monkeypatch, times=2)
+    async with Site() as site:
+        site.page("/", "x", host="h0.test")
+        site.page("/reads", "x", host="h1.test")
+        site.page("/long", LONG, host="h1.test")
+        site.page("/long", LONG, host="h2.test")
+        spider = Doubtful(
+            site.url("/", host="h0.test"), site.url("/reads", host="h1.test"), site.url("/long", host="h2.test")
+        )
+        spider.wrap = wraps
+        if what == "processes":
+            short.processes(BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)))
+        else:
+            short.threads(threading.Thread)
+        summary = await Crawl(spider, folder=None, settings=site.settings).run()
+    assert short.refusals == 2
+    assert (summary.outcome, dict(summary.counts.reasons), summary.items) == ("finished", {"done": 3}, 3)
+    assert caplog.text.count("can be started for large pages, which wait") == 1
 
 
 async def test_a_crawl_leaves_no_trial_behind() -> None:

@@ -1,6 +1,9 @@
 """What a crawl makes of the memory, the disk and the open files that it has."""
 
+import gc
 import math
+import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,9 +82,15 @@ class Machine:
     """A machine whose memory and disk are what the test says."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.used, self.free = 0, 1000 * MIB
+        self.used, self.free, self.collected = 0, 1000 * MIB, 0
         monkeypatch.setattr(machine, "memory_used", lambda: self.used)
         monkeypatch.setattr(machine, "disk", lambda _folder: (1000 * MIB, self.free))
+        monkeypatch.setattr(gc, "collect", self._collect)
+
+    def _collect(self) -> int:
+        """As it is done, but not of all that a process full of tests holds."""
+        self.collected += 1
+        return 0
 
 
 @pytest.fixture
@@ -130,6 +139,7 @@ def test_memory_that_runs_short(here: Machine, caplog: pytest.LogCaptureFixture)
     pressure = Pressure(None, Settings(memory_limit=100 * MIB, concurrency=16))
     here.used = 120 * MIB
     assert [pressure.look(0.0) for _ in range(6)] == [8, 4, 2, 1, 1, 1]
+    assert here.collected == 4
     here.used = 90 * MIB
     assert pressure.look(0.0) == 1
     here.used = 50 * MIB
@@ -144,6 +154,7 @@ def test_out_of_something(here: Machine, caplog: pytest.LogCaptureFixture) -> No
     assert [pressure.short(error, most) for most in (12, 12, 1)] == [6, 6, 1]
     assert [pressure.look(0.0) for _ in range(4)] == [2, 4, 8, 16]
     assert pressure.short(MemoryError(), 8) == 4
+    assert here.collected == 4
     assert [caplog.text.count(f"for a while: out of {what}") for what in ("file descriptors", "memory")] == [1, 1]
 
 
@@ -198,6 +209,18 @@ def test_this_process() -> None:
     assert 10 * MIB < machine.memory_used() < 100 * GIB
     assert machine.memory_left() > 0
     assert machine.allow_many_files() >= 64
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not limit open files")
+def test_as_many_files_as_may_be() -> None:
+    """The limit of open files is raised to what this process may have, which is then what requests are fitted to."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        assert machine.allow_many_files() == (math.inf if hard == resource.RLIM_INFINITY else hard)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:

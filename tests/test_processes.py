@@ -24,8 +24,9 @@ from crawler.cli.watch import ENGINE
 from crawler.frontier.checks import violations
 from crawler.frontier.liveness import marks
 from crawler.frontier.schema import readable
-from crawler.processes import Begun, Role, Said
 from crawler.processes.engine import EngineProcess
+from crawler.processes.messages import Begun, Role, Said
+from crawler.processes.spawn import spawn
 from crawler.processes.supervisor import Supervisor
 from crawler.progress import Progress
 from crawler.testing import Site
@@ -145,16 +146,17 @@ def wait_for(condition: Any, seconds: float = 20.0) -> None:
 # -- pages that kill
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_pages_that_kill(tmp_path: Path, site: Site, processes: str) -> None:
+@pytest.mark.parametrize(
+    ("processes", "bad"), [("1", ["/segv", "/exit2", "/loop"]), ("2", ["/segv", "/exit", "/loop"])]
+)
+def test_pages_that_kill(tmp_path: Path, site: Site, processes: str, bad: list[str]) -> None:
     """A page that ends or hangs its process three times has failed, with the reason; all others come to their end."""
-    bad = ["/segv", "/exit", "/exit2", "/loop"]
     good = [f"/{n}" for n in range(20)]
     site.page("/", links(*good[:10], *bad, *good[10:]))
     for path in [*good, *bad]:
         site.page(path, "x")
     job = Job(tmp_path, site, site.url("/"))
-    code, told = job.run("-j", processes, "-s", "stall_timeout=1.5", "-s", "concurrency_per_host=4")
+    code, told = job.run("-j", processes, "-s", "stall_timeout=1", "-s", "concurrency_per_host=4")
     assert code == 3, told
     assert sorted(job.urls()) == sorted(site.url(path) for path in ["/", *good])
     failed = job.rows("SELECT url, reason FROM urls WHERE state = 'failed' ORDER BY url")
@@ -207,12 +209,11 @@ def test_an_engine_that_dies_at_once(tmp_path: Path, site: Site) -> None:
 # -- engines that are killed
 
 
-@pytest.mark.parametrize("output", ["all.jsonl", "all.csv"])
-def test_engines_killed_at_random(tmp_path: Path, site: Site, output: str) -> None:
+def test_engines_killed_at_random(tmp_path: Path, site: Site) -> None:
     """Whichever engine is killed, another takes its place and its hosts: each item once, no page fetched in vain."""
     pages = many_hosts(site, 8, 12)
     job = Job(tmp_path, site, site.url("/"), pause=0.01)
-    process = job.start("-j", "2", "-o", output)
+    process = job.start("-j", "2", "-o", "all.jsonl", "-o", "all.csv")
     kills = 0
     for seen in range(8, 80, 18):
         wait_for(lambda seen=seen: len(site.seen) > seen or process.poll() is not None)
@@ -224,9 +225,9 @@ def test_engines_killed_at_random(tmp_path: Path, site: Site, output: str) -> No
     assert process.returncode == 0, told
     assert kills >= 3
     assert told.count("was killed by SIGKILL: another takes its place") == kills
-    with (tmp_path / output).open() as file:
-        found = job.urls(output) if output.endswith(".jsonl") else [row["url"] for row in csv.DictReader(file)]
-    assert sorted(found) == sorted(pages)
+    with (tmp_path / "all.csv").open() as file:
+        assert sorted(row["url"] for row in csv.DictReader(file)) == sorted(pages)
+    assert sorted(job.urls("all.jsonl")) == sorted(pages)
     asked = Counter((seen.host, seen.path_qs) for seen in site.seen if seen.path_qs != "/robots.txt")
     assert sum(asked.values()) - len(asked) <= kills * 8 * 2
     job.check()
@@ -356,10 +357,10 @@ def test_all_stand_still(tmp_path: Path, site: Site) -> None:
     """After Ctrl-Z, which stops all of them, nobody is taken for dead: the same engines go on."""
     pages = many_hosts(site, 4, 20)
     job = Job(tmp_path, site, site.url("/"), pause=0.03)
-    process = job.start("-j", "2", "-s", "stall_timeout=1.5", own_group=True)
+    process = job.start("-j", "2", "-s", "stall_timeout=1", own_group=True)
     wait_for(lambda: len(site.seen) > 20)
     os.killpg(process.pid, signal.SIGSTOP)
-    time.sleep(2.5)
+    time.sleep(1.7)
     os.killpg(process.pid, signal.SIGCONT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 0, told
@@ -471,7 +472,7 @@ def test_engines_have_one_heap(monkeypatch: pytest.MonkeyPatch, chosen: str | No
     if chosen:
         monkeypatch.setenv("MALLOC_ARENA_MAX", chosen)
     with tempfile.TemporaryFile() as file:
-        engine = EngineProcess([sys.executable, "-c", HEAPS], Role(0, None, 0.0, file.fileno()))
+        engine = EngineProcess(spawn([sys.executable, "-c", HEAPS], file.fileno()), Role(0, None, 0.0, file.fileno()))
         try:
             heard: list[object] = []
             while not heard:
@@ -509,7 +510,7 @@ def test_what_lives_long_is_seldom_looked_at(tmp_path: Path, site: Site) -> None
 def test_a_flood_of_words() -> None:
     """An engine that never stops talking does not keep its supervisor from all else."""
     with tempfile.TemporaryFile() as file:
-        engine = EngineProcess([sys.executable, "-c", FLOOD], Role(0, None, 0.0, file.fileno()))
+        engine = EngineProcess(spawn([sys.executable, "-c", FLOOD], file.fileno()), Role(0, None, 0.0, file.fileno()))
         try:
             heard: list[object] = []
             while len(heard) < 10_000:
@@ -528,14 +529,17 @@ def test_an_engine_that_hangs_when_all_are_stopped(tmp_path: Path, site: Site, m
     monkeypatch.setattr("crawler.processes.supervisor.LAST_WORDS", 0.5)
     words = ["crawl", "titles.py", "-s", "resolve=*.test=127.0.0.1", "-s", "delay=0.01"]
     command = [sys.executable, "-c", ENGINE.format(path=[SOURCE, *sys.path]), *words]
-    supervisor = Supervisor(lambda role: EngineProcess(command, role), Face())
+    signals: list[int] = []
 
     def stop() -> None:
         wait_for(lambda: "/loop" in site.paths())
-        supervisor.ask_to_stop(signal.SIGINT)
+        signals.append(signal.SIGINT)
 
     threading.Thread(target=stop).start()
-    assert supervisor.run() == (130, None)
+    with tempfile.TemporaryFile() as file:
+        number = file.fileno()
+        supervisor = Supervisor(lambda role: EngineProcess(spawn(command, number), role), Face(), number, signals)
+        assert supervisor.run() == (130, None)
     (left,) = (tmp_path / "output" / "titles").glob("engine-*.lock")
     assert marks(left) == []
 

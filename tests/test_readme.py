@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from crawler import demo
+from crawler import Spider, demo
+from crawler.spider import check
 from crawler.testing import Site
 
 ROOT = Path(__file__).parent.parent
@@ -89,16 +90,23 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-@pytest.mark.parametrize("page", ["spiders.md"])
-def test_the_docs_code(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The docs' code runs: spiders can be made, tests pass."""
+def test_the_docs_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The docs' code runs: its spiders are right, and its tests pass."""
     monkeypatch.syspath_prepend(str(ROOT))
-    for block in blocks((ROOT / "docs" / page).read_text(), "python"):
+    spiders, tests = [], []
+    for block in blocks((ROOT / "docs" / "spiders.md").read_text(), "python"):
         names: dict[str, object] = {}
-        exec(compile(block, page, "exec"), names)
-        for name, test in names.items():
-            if name.startswith("test_") and inspect.isfunction(test):
-                asyncio.run(test()) if inspect.iscoroutinefunction(test) else test()
+        exec(compile(block, "spiders.md", "exec"), names)
+        for name, made in names.items():
+            if isinstance(made, type) and issubclass(made, Spider) and made is not Spider:
+                spiders.append(made().name)
+                if "parse" in vars(made):  # others show a part of one
+                    check(made(), has_seeds=True)
+            if name.startswith("test_") and inspect.isfunction(made):
+                tests.append(name)
+                asyncio.run(made()) if inspect.iscoroutinefunction(made) else made()
+    assert spiders == ["reports", "flights", "api", "members", "archive", "shop", "shop", "quotes", "titles"]
+    assert tests == ["test_quotes", "test_titles"]
 
 
 async def test_the_docs_report_spider(tmp_path: Path) -> None:

@@ -1,10 +1,8 @@
 """Several sessions over the wire: pages in turn, bans, logins that fail, kills, and pages that nobody is let in to."""
 
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import apsw
@@ -16,6 +14,7 @@ from crawler.errors import ConfigError, HandlerError
 from crawler.job import Summary
 from crawler.session import Session, are_names
 from crawler.testing import Site
+from tests import restarts
 
 PAGES = 12
 
@@ -445,52 +444,32 @@ async def test_a_session_that_another_engine_has_made_anew(site: Site, tmp_path:
 
 # -- over processes
 
-KILLED = """
-import sys
-from crawler import crawl
-from tests.test_rotation import Reader
-
-spider = Reader()
-spider.seeds = [sys.argv[1]]
-settings = {"resolve": {"*.test": "127.0.0.1"}, "delay": 0.05, "min_free_space": 0}
-crawl(spider, folder=sys.argv[2], settings=settings)
-"""
-
 
 def test_killed_in_the_middle(tmp_path: Path) -> None:
     """Killed without warning and started again, no session logs in again, and one that is retired stays so."""
+
+    def is_retired() -> bool:
+        try:
+            return _retired(tmp_path / "reader" / "job.db") == ["bob"]
+        except apsw.Error:
+            return False
+
     with Site.in_thread() as site:
         accounts = Accounts(site, pages=30)
         accounts.banned.add("bob")
-        command = [sys.executable, "-c", KILLED, site.url("/"), str(tmp_path)]
-        root = Path(__file__).parent.parent
-
-        def is_retired() -> bool:
-            try:
-                return _retired(tmp_path / "reader" / "job.db") == ["bob"]
-            except apsw.Error:
-                return False
-
-        with subprocess.Popen(command, cwd=root) as process:
-            _until(is_retired, process)
-            process.kill()
+        command = restarts.command(Reader, site.url("/"), tmp_path)
+        restarts.killed(command, is_retired)
         refused = accounts.refused()
-        assert subprocess.run(command, cwd=root, check=False, timeout=60).returncode == 0
+        restarts.ended(command)
         assert accounts.refused() == refused
         assert sorted(accounts.logins) == ["ann", "bob", "cyd"]
-    lines = (tmp_path / "reader" / "run-0001" / "items.jsonl").read_text().splitlines()
+    lines = restarts.lines(tmp_path / "reader")
     assert len(lines) == len(set(lines)) == 31
 
 
 def _retired(journal: Path) -> list[str]:
     found = apsw.Connection(str(journal), flags=apsw.SQLITE_OPEN_READONLY)
     return [row[0] for row in found.execute("SELECT name FROM sessions WHERE retired_until > 0")]
-
-
-def _until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
-    while not condition():
-        assert process.poll() is None
-        time.sleep(0.01)
 
 
 async def test_two_engines_share_the_sessions(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

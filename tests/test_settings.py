@@ -36,6 +36,21 @@ def test_defaults_are_polite() -> None:
     assert UNTOUCHED.product_token == "crawler"
 
 
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("connect_timeout", 10), ("header_timeout", 20), ("read_timeout", 20), ("total_timeout", 60),
+        ("max_body_bytes", 10 << 20), ("max_file_bytes", 16 << 30), ("body_memory", 96 << 20), ("max_links", 50_000),
+        ("max_redirects", 10), ("retries", 3), ("handler_timeout", 30), ("max_path_segments", 20),
+        ("max_repeated_segments", 3), ("max_query_parameters", 10), ("max_same_pages", 20), ("max_barren_pages", 1000),
+        ("backlog_bytes", 256 << 20),
+    ],
+)  # fmt: skip
+def test_defaults_are_safe(name: str, most: int) -> None:
+    """Who sets nothing has limits against all that a server or page can do to a crawl, none out of proportion."""
+    assert getattr(UNTOUCHED, name) == most
+
+
 def test_later_layers_win() -> None:
     """Each setting is that of the last layer which names it; the others stay."""
     found = merged(

@@ -563,7 +563,7 @@ def test_little_memory(tmp_path: Path, limit: int, settings: dict[str, object], 
     """Large pages and bombs among many small ones do not end a crawl in little memory: less is done at once."""
     bomb = gzip.compress(bytes(100 * MIB), 1)
     with Site.in_thread() as site:
-        site.tree(1500, 4)
+        site.tree(600, 4)
         large, bombs = [f"/large{n}" for n in range(10)], [f"/bomb{n}" for n in range(5)]
         site.page("/", links_to("/1", "/2", "/3", "/4", *large, *bombs))
         for path in large:
@@ -572,7 +572,7 @@ def test_little_memory(tmp_path: Path, limit: int, settings: dict[str, object], 
             site.page(path, bomb, headers={"Content-Encoding": "gzip"})
         command = [sys.executable, "-c", LITTLE_MEMORY, site.url("/"), str(tmp_path), str(limit), repr(settings)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False, env=ENVIRONMENT)
-    assert done.stdout.split() == ["finished", "1510", "5", "2"], done.stderr
+    assert done.stdout.split() == ["finished", "610", "5", "2"], done.stderr
     assert done.stderr.count(said) == 1, done.stderr
 
 

@@ -38,6 +38,27 @@ async def ended(crawl: Crawl) -> Summary:
     return await crawl._running
 
 
+# -- one invocation
+
+
+async def test_unverified_hosts_are_named_once(site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whose certificates are not checked is said at the start, in one line however many engines work on the run."""
+    site.page("/", "x")
+    patterns = ["*.inner.test", "\x1b[2Jold.test", *(f"h{n}.test" for n in range(5000))]
+    settings = {**site.settings, "insecure_hosts": patterns}
+    async with Crawl(spider(everything, site.url("/")), folder=tmp_path, job="job", settings=settings) as first:
+        second = Crawl(spider(everything, site.url("/")), folder=tmp_path, job="job", settings=settings)
+        second.join(first.part)
+        async with second:
+            await ended(second)
+        await ended(first)
+    (line,) = [record.getMessage() for record in caplog.records if "insecure_hosts" in record.getMessage()]
+    assert "certificates of *.inner.test, \\x1b[2Jold.test, h0.test, " in line
+    assert line.isprintable()
+    assert "4992 more" in line
+    assert len(line) < 1000
+
+
 # -- pace
 
 

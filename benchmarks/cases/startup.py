@@ -11,7 +11,7 @@ from benchmarks.process import run as measured
 from benchmarks.results import Bars, Result, Target
 
 HOW = """Wall time of whole commands, in turn, against a Python that does nothing. The one page is crawled with
-supervisor, robots.txt, journal and export."""
+supervisor, robots.txt, journal and export. All have their bytecode from an earlier run, as what is installed has."""
 NOTHING, HELP, ONE = "python -c pass", "crawler --help", "one-page crawler crawl"
 
 

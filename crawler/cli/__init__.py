@@ -6,4 +6,5 @@ status doctor export                     jobs            what is below the outpu
 list new settings                        find loading    from SPIDER to a class
 layers          where settings come from logs display report words    what a person or a program sees
 starter         the built-in spider and the template of a new one
+watch supervise a crawl's supervisor             engine serve    an engine of it
 """

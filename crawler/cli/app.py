@@ -8,8 +8,9 @@ from typing import cast
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from crawler.cli import stdout
-from crawler.cli.commands import COMMANDS
+from crawler.cli.commands import ASKS_FOR_HELP, COMMANDS
 from crawler.errors import ConfigError, CrawlerError, StorageFull, StoreUnavailable, escaped
+from crawler.version import VERSION
 
 USAGE, STORAGE = 2, 75  # the latter is EX_TEMPFAIL of sysexits.h: run the same command again later
 LONGEST_MESSAGE = 4_000
@@ -26,12 +27,12 @@ def run(words: Sequence[str]) -> int:
         raise
 
 
-def app() -> App:
+def app(words: Sequence[str]) -> App:
     """The commands as cyclopts knows them; each is imported when it runs."""
     made = App(
         name="crawler",
-        version=_version,
-        help_formatter="plain",
+        version=VERSION,
+        help_formatter="plain" if ASKS_FOR_HELP & {*words} else None,  # slow to import, and needed for help only
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
         exit_on_error=False,
@@ -60,16 +61,7 @@ def _command(words: Sequence[str]) -> int:
         near = difflib.get_close_matches(words[0], COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there is {', '.join(COMMANDS)}"
         raise ConfigError(f"there is no command {words[0]!r}; {hint}")
-    return cast("int | None", app()(list(words))) or 0
-
-
-def _version() -> str:
-    from importlib import metadata  # noqa: PLC0415  # slow to import, and needed for --version only
-
-    try:
-        return metadata.version("durable-crawler")
-    except metadata.PackageNotFoundError:
-        return "not installed: run from its source"
+    return cast("int | None", app(words)(list(words))) or 0
 
 
 def _told(error: BaseException) -> int:

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+ASKS_FOR_HELP = frozenset({"--help", "-h"})
+
 
 class Command(NamedTuple):
     """``where`` is ``module:function``, imported when the command runs."""

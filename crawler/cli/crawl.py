@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Parameter
@@ -141,7 +142,7 @@ def _shorthands(job: Job) -> list[str]:
 
 
 def _built(wanted: type[Spider], arguments: dict[str, str], *, has_seeds: bool) -> Spider:
-    with loading.AuthorsCode(loading.where(wanted), loading.folder_of(wanted)):
+    with loading.AuthorsCode(partial(loading.where, wanted), loading.folder_of(wanted)):
         spider = build(wanted, arguments)
         check(spider, has_seeds=has_seeds)
     return spider

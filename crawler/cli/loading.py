@@ -5,8 +5,9 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -28,14 +29,14 @@ def from_file(path: Path) -> list[type[Spider]]:
     _search_last(root)
     _search_last(path.parent.absolute())
     name = ".".join([*(folder.name for folder in package), path.stem])
-    with AuthorsCode(shown(path), path.parent):
+    with AuthorsCode(partial(shown, path), path.parent):
         return _defined_in(_run(name, path))
 
 
 def from_module(name: str) -> list[type[Spider]]:
     """The spider classes defined in a module that Python can import from here. Raises ConfigError if it cannot."""
     _search_last(Path().absolute())
-    with AuthorsCode(escaped(name), Path(*name.split(".")[:-1])):
+    with AuthorsCode(partial(escaped, name), Path(*name.split(".")[:-1])):
         if _found(name) is None:
             raise ConfigError("there is no such module")
         return _defined_in(importlib.import_module(name))
@@ -63,10 +64,10 @@ def shown(path: Path | str) -> str:
 class AuthorsCode(AbstractContextManager[None]):
     """Runs code that may raise anything, and says so in one line: a ConfigError naming file and line.
 
-    The line is the last one reached in `folder`; where there is none, `place` stands for it.
+    The line is the last one reached in `folder`; where there is none, what `place` gives stands for it.
     """
 
-    def __init__(self, place: str, folder: Path) -> None:
+    def __init__(self, place: Callable[[], str], folder: Path) -> None:
         self._place, self._folder = place, folder.absolute()
 
     def __exit__(
@@ -83,7 +84,7 @@ class AuthorsCode(AbstractContextManager[None]):
             return f"{shown(error.filename)}:{error.lineno}"
         files = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
         near = [f"{shown(file)}:{number}" for file, number in files if file.absolute().parent == self._folder]
-        return near[-1] if near else self._place
+        return near[-1] if near else self._place()
 
 
 def _packages(folder: Path) -> Iterator[Path]:

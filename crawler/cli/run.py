@@ -33,8 +33,11 @@ def to_the_end(crawl: Crawl, view: View, *, advice: str = "") -> Summary:
 
 
 async def _watched_run(crawl: Crawl, view: View) -> Summary:
-    async with _watching(crawl, view):
-        return await crawl.run()
+    async with crawl:
+        if crawl.resumes:
+            view.tell(crawl.resumes)
+        async with _watching(crawl, view):
+            return await crawl.ended()
 
 
 @asynccontextmanager
@@ -50,22 +53,10 @@ async def _watching(crawl: Crawl, view: View) -> AsyncIterator[None]:
 
 
 async def _watch(crawl: Crawl, view: View) -> None:
-    while not _has_begun(crawl):  # noqa: ASYNC110  # nobody tells
-        await asyncio.sleep(LOOKED_AT_EVERY)
-    if crawl.resumes:
-        view.tell(crawl.resumes)
     with screen(view, crawl.job) as shown:
         while True:
             shown.show(crawl.progress())
             await asyncio.sleep(LOOKED_AT_EVERY)
-
-
-def _has_begun(crawl: Crawl) -> bool:
-    try:
-        crawl.progress()
-    except AssertionError:
-        return False
-    return True
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from crawler.cli import logs
 from crawler.cli.view import View
 from crawler.engine import current_page
 from crawler.job import Crawl, new_loop
-from crawler.processes import Begun
 from crawler.processes.child import Line, run
+from crawler.processes.messages import Begun
 
 
 def serve(crawl: Crawl, view: View, line: Line, *, processes: int) -> int:

@@ -3,13 +3,16 @@
 Nothing is judged here, retried or followed: a redirect is a `Reply` like any other.
 """
 
+from crawler.fetch import trust  # noqa: F401  # before anything imports aiohttp
+
+# isort: split
 import asyncio
 import errno
 import logging
 import math
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Container, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from types import TracebackType
@@ -20,7 +23,6 @@ from aiohttp.connector import Connection
 from aiohttp.helpers import is_ip_address
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
-from yarl import URL
 
 from crawler import stages
 from crawler.addresses import AddressPolicy
@@ -33,12 +35,12 @@ from crawler.errors import (
     FetchError,
     ProxyError,
 )
-from crawler.fetch.body import Chunks, check_declared, check_framing, check_size
+from crawler.fetch.body import AT_ONCE, Body, Chunks, check_declared, check_framing
 from crawler.fetch.deadlines import Deadlines, Flight, kept_for, limits_of
 from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
 from crawler.fetch.memory import Memory
-from crawler.fetch.routes import Routes
+from crawler.fetch.routes import Routes, as_yarl
 from crawler.fetch.timing import TimedDecoder
 from crawler.models import Request
 from crawler.proxies import Proxy
@@ -47,7 +49,6 @@ from crawler.stages import Stages
 from crawler.urls import hostname, port_of
 
 CHUNK_SIZE = 256 << 10  # of a download: each of 64 KiB would cost more than the network does
-AT_ONCE = 256 << 10  # bytes that are unpacked without a pause: some milliseconds
 RESERVE_OVER = 1 * MIB  # a body longer than this takes its memory from what all share
 _SLACK = 32  # connections beyond `concurrency`, and beyond `concurrency_per_host`, that the pool allows
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class Fetcher:
         self._routes = Routes(settings, time.monotonic)
         self._stages = stages.current()
         self._unpacking = asyncio.Lock()
+        self._small = min(settings.max_body_bytes, AT_ONCE)
         self._decoder = Decoder if self._stages is None else TimedDecoder
 
     async def __aenter__(self) -> Self:
@@ -278,10 +280,12 @@ class Fetcher:
         flight.is_new = True
         return socket.socket(family, kind, protocol)
 
-    async def _send(self, request: Request, headers: Mapping[str, str], proxy: Proxy | None) -> aiohttp.ClientResponse:
-        return await self._session.request(
+    def _send(
+        self, request: Request, headers: Mapping[str, str], proxy: Proxy | None
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        return self._session.request(
             request.method,
-            URL(request.url, encoded=True),
+            as_yarl(request.url),
             headers=headers,
             data=request.body,
             allow_redirects=False,
@@ -317,16 +321,19 @@ class Fetcher:
             return Reply(flight.url, status, headers, size=arrived, cut=not content.at_eof())
         if content.at_eof():
             return Reply(flight.url, status, headers)
-        encoding = ", ".join(headers.getall("Content-Encoding", ()))
+        encoding = ", ".join(headers.getall("Content-Encoding")) if "Content-Encoding" in headers else ""
         decoder = self._decoder(encoding, cap=self._settings.max_body_bytes, enough=enough) if encoding else None
         if enough is None:
             check_declared(response, self._settings.max_body_bytes)
-        body = _Body()
+            if decoder is None and content.is_eof() and content.total_bytes <= self._small:  # nearly all pages
+                self._on_bytes(size := content.total_bytes)
+                return Reply(flight.url, status, headers, content.read_nowait(), size)
+        body = Body()
         try:
             if content.is_eof():  # it came along with the headers
                 body.came = len(raw := content.read_nowait())
                 self._on_bytes(body.came)
-                await self._take(flight, body, (raw,) if decoder is None else decoder.parts(raw))
+                await self._take(flight, body, raw, decoder)
             else:
                 await self._read(flight, response, decoder, body, enough)
             if decoder is not None and (enough is None or body.size < enough):
@@ -337,26 +344,29 @@ class Fetcher:
             self._memory.release(body.reserved)
 
     async def _read(
-        self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, body: "_Body",
+        self, flight: Flight, response: aiohttp.ClientResponse, decoder: Decoder | None, body: Body,
         enough: int | None,
     ) -> None:  # fmt: skip
         expected = response.content_length if decoder is None else None
         chunks = Chunks(flight, response, response.content.iter_any(), self._on_bytes)
         async for chunk in chunks:
             body.came = chunks.size
-            await self._take(flight, body, (chunk,) if decoder is None else decoder.parts(chunk), expected)
+            await self._take(flight, body, chunk, decoder, expected)
             if enough is not None and body.size >= enough:
                 return
         body.came = chunks.size
 
-    async def _take(self, flight: Flight, body: "_Body", coming: Iterable[bytes], expected: int | None = None) -> None:
-        """Add what is coming to a body. Of long ones one is unpacked at a time, since each may be a bomb."""
-        cap, rest = self._settings.max_body_bytes, iter(coming)
-        await body.take(rest, cap, RESERVE_OVER)
+    async def _take(
+        self, flight: Flight, body: Body, chunk: bytes, decoder: Decoder | None, expected: int | None = None
+    ) -> None:
+        """Add what a chunk brings to a body. Of long ones one is unpacked at a time, since each may be a bomb."""
+        cap, is_heavy = self._settings.max_body_bytes, decoder is not None and decoder.is_heavy(chunk)
+        rest = iter((chunk,) if decoder is None else decoder.parts(chunk))
+        await body.take(rest, cap, RESERVE_OVER, is_heavy=is_heavy)
         if body.size > RESERVE_OVER:
             body.reserved = body.reserved or await self._reserve(flight, expected or cap)
             async with self._unpacking:
-                await body.take(rest, cap, math.inf)
+                await body.take(rest, cap, math.inf, is_heavy=is_heavy)
 
     async def _reserve(self, flight: Flight, size: int) -> int:
         """Wait for memory. All of it at once: if bodies grew bit by bit, two could wait for each other for ever."""
@@ -364,29 +374,6 @@ class Fetcher:
         reserved = await self._memory.reserve(size)
         flight.extend(self._deadlines.loop.time() - began)
         return reserved
-
-
-class _Body:
-    """What there is of a body, how many bytes of it came, and how much of the memory that all bodies share it has."""
-
-    __slots__ = ("came", "parts", "reserved", "size")
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.size = self.came = self.reserved = 0
-
-    async def take(self, coming: Iterator[bytes], cap: int, enough: float) -> None:
-        """Add what is coming until there is enough of it; what else waits for the loop has its turn meanwhile."""
-        pause_at = self.size + AT_ONCE
-        for part in coming:
-            self.parts.append(part)
-            self.size += len(part)
-            check_size(self.size, cap)
-            if self.size > enough:
-                return
-            if self.size >= pause_at:
-                pause_at = self.size + AT_ONCE
-                await asyncio.sleep(0)
 
 
 def _nothing(size: int) -> None:

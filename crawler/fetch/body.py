@@ -2,13 +2,15 @@
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Self
 
 import aiohttp
 
 from crawler.errors import FetchError, ProtocolError, ReadTimeout, ResponseTooLarge, TruncatedBody
 from crawler.fetch.deadlines import Flight
+
+AT_ONCE = 256 << 10  # bytes that are unpacked without a pause: some milliseconds
 
 
 class Chunks:
@@ -93,12 +95,15 @@ def check_framing(response: aiohttp.ClientResponse) -> None:
         raise ProtocolError("101 Switching Protocols, though no upgrade was asked for")
     if response.status < 100:
         raise ProtocolError(f"status {response.status}")
-    for name in response.headers:
-        if " " in name or "\t" in name:
-            raise ProtocolError(f"a blank in a field's name: {name}")
-    codings = ", ".join(response.headers.getall("Transfer-Encoding", ()))
-    if codings and codings.strip(" \t").lower() != "chunked":
-        raise ProtocolError(f"Transfer-Encoding: {codings}")
+    headers = response.headers
+    names = "\n".join(headers)
+    if " " in names or "\t" in names:
+        name = next(name for name in headers if " " in name or "\t" in name)
+        raise ProtocolError(f"a blank in a field's name: {name}")
+    if "Transfer-Encoding" in headers:
+        codings = ", ".join(headers.getall("Transfer-Encoding"))
+        if codings and codings.strip(" \t").lower() != "chunked":
+            raise ProtocolError(f"Transfer-Encoding: {codings}")
 
 
 def check_size(size: int, cap: float) -> None:
@@ -155,3 +160,26 @@ def _failed(connection: "asyncio.Future[None]") -> bool:
 
 def _heard(connection: "asyncio.Future[None]") -> None:
     _failed(connection)
+
+
+class Body:
+    """What there is of a body, how many bytes of it came, and how much of the memory that all bodies share it has."""
+
+    __slots__ = ("came", "parts", "reserved", "size")
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = self.came = self.reserved = 0
+
+    async def take(self, coming: Iterator[bytes], cap: int, enough: float, *, is_heavy: bool) -> None:
+        """Add what is coming until there is enough of it; what else waits for the loop has its turn meanwhile."""
+        pause_at = self.size + AT_ONCE
+        while (part := await asyncio.to_thread(next, coming, None) if is_heavy else next(coming, None)) is not None:
+            self.parts.append(part)
+            self.size += len(part)
+            check_size(self.size, cap)
+            if self.size > enough:
+                return
+            if self.size >= pause_at:
+                pause_at = self.size + AT_ONCE
+                await asyncio.sleep(0)

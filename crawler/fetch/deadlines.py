@@ -134,7 +134,6 @@ class Flight:
         self.until = math.inf
         self.departed_at = math.inf
         self.must_be_new = False
-        self.set_out(by_proxy=False)
 
     def set_out(self, *, by_proxy: bool) -> None:
         """Begin a try, of which nothing has happened yet."""

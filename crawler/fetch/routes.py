@@ -6,13 +6,16 @@ from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 
+from yarl import URL
+
 from crawler import stages
-from crawler.errors import ConfigError, ProxyError
+from crawler.errors import ConfigError, ProxyError, escaped
 from crawler.fetch.timing import timed
 from crawler.proxies import Health, Proxy, after_failure, next_proxy
 from crawler.settings import Settings
-from crawler.urls import hostname
+from crawler.urls import hostname, split
 
+MOST_NAMED = 10  # patterns, in a warning
 FAMILIES = {"any": socket.AF_UNSPEC, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 
@@ -62,6 +65,8 @@ class Routes:
 
     def tls(self, url: str) -> ssl.SSLContext | bool:
         """What aiohttp is given: a context, or whether to verify as is usual."""
+        if url.startswith("http:"):
+            return True
         settings = self._settings
         host = hostname(url)
         is_verified = not any(fnmatchcase(host, pattern) for pattern in settings.insecure_hosts)
@@ -77,6 +82,23 @@ class Routes:
             context = _context(self._settings.ca_file, certificate, is_verified=is_verified)
             self._contexts[key] = context if self._stages is None else timed(context, self._stages)
         return self._contexts[key]
+
+
+def unverified(patterns: Sequence[str]) -> str:
+    """Whose certificates the setting `insecure_hosts` leaves unchecked, in a line for the log. Names ten of them."""
+    named = [escaped(pattern, 70) for pattern in patterns[:MOST_NAMED]]
+    if len(patterns) > MOST_NAMED:
+        named.append(f"{len(patterns) - MOST_NAMED} more")
+    told = ", ".join(named)
+    return f"the certificates of {told} are not checked (insecure_hosts): who is on the way can read and change all"
+
+
+def as_yarl(url: str) -> URL:
+    """A canonical URL as aiohttp wants it, taken apart by us: half of what its parser takes, which trusts nobody."""
+    (origin, path), is_tls = split(url), url.startswith("https:")
+    path, _, query = path.partition("?")
+    scheme, authority = ("https", origin[8:]) if is_tls else ("http", origin[7:])
+    return URL.build(scheme=scheme, authority=authority, path=path, query_string=query, encoded=True)
 
 
 def _context(ca_file: str, certificate: str, *, is_verified: bool) -> ssl.SSLContext:

@@ -26,6 +26,10 @@ class TimedDecoder(Decoder):
                 return
             yield part
 
+    def is_heavy(self, chunk: bytes) -> bool:  # noqa: ARG002  # the decoder's
+        """Never: what takes long in a thread would be told as the loop's."""
+        return False
+
     def finish(self) -> bytes:
         """As a decoder does."""
         with self._at_work:

@@ -21,6 +21,8 @@ from crawler.errors import StorageFull, StoreError, StoreUnavailable, TruncatedB
 from crawler.files.folder import Folder, lock
 
 BLOCK_SIZE = 1 << 20  # written and hashed by one trip into a thread
+SETTLED_EVERY = 32 << 20  # bytes; a file that is shorter stays in memory for whoever reads it next
+_SETTLED_REACH = 256 << 20  # bytes that the disk may be behind
 
 Result = TypeVar("Result")
 
@@ -47,7 +49,7 @@ class HashedFile(io.FileIO):
     def restart(self) -> None:
         """Nothing has been written yet."""
         self.sha256 = sha256()
-        self.size = 0
+        self.size = self._settled_at = 0
 
     def hash_rest(self) -> None:
         """Hash from here to the end, so that writing goes on there."""
@@ -63,7 +65,20 @@ class HashedFile(io.FileIO):
             self.sha256.update(rest[:written])
             self.size += written
             rest = rest[written:]
+        if self.size - self._settled_at >= SETTLED_EVERY:
+            self._settle()
         return len(data)
+
+    def _settle(self) -> None:
+        """Have what was written go to the disk while more comes in, and what is there by now leave the system's cache.
+
+        Else a long file ends in a long wait for the disk, and takes the place of all that the cache holds. Memory that
+        is used again is faster, too: new pages were half of what a download cost.
+        """
+        self._settled_at = self.size
+        if sys.platform == "linux":
+            start = max(0, self.size - _SETTLED_REACH)
+            os.posix_fadvise(self.fileno(), start, self.size - start, os.POSIX_FADV_DONTNEED)
 
 
 class Part:

@@ -20,7 +20,39 @@ APPLICATION_ID = 0x63726177  # "craw"
 VERSION = 2
 PATIENCE = 10_000  # milliseconds: how long another process may hold the file
 
-TABLES = """
+# Tables that came with version 2. If another changes one of them, its text here becomes what the step to 2 makes.
+ADDED = """
+CREATE TABLE invocations(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
+  pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
+CREATE TABLE groups(
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, owner INTEGER,
+  delay REAL) STRICT;
+CREATE INDEX groups_owned ON groups(owner) WHERE owner IS NOT NULL;
+CREATE TABLE members(
+  host INTEGER NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY(host, group_id)) STRICT, WITHOUT ROWID;
+CREATE INDEX members_of_group ON members(group_id);
+CREATE TABLE sessions(
+  name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
+  state TEXT NOT NULL DEFAULT '{}', strikes INTEGER NOT NULL DEFAULT 0, retired_until REAL NOT NULL DEFAULT 0,
+  reason TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
+CREATE TABLE records(
+  place TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL,
+  pages INTEGER NOT NULL) STRICT;
+CREATE TABLE sightings(
+  page INTEGER NOT NULL, place TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY(page, place)) STRICT, WITHOUT ROWID;
+CREATE TABLE cuts(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
+  PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
+CREATE TABLE shapes(
+  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
+  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
+CREATE TABLE likenesses(
+  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
+  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
+"""
+
+TABLES = f"""
 CREATE TABLE job(key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE runs(
   number INTEGER PRIMARY KEY, started_at REAL NOT NULL, finished_at REAL, outcome TEXT,
@@ -32,9 +64,6 @@ CREATE TABLE tallies(
 CREATE TABLE engines(
   id INTEGER PRIMARY KEY AUTOINCREMENT, pid INTEGER NOT NULL, alive_until REAL NOT NULL, boot TEXT NOT NULL DEFAULT '',
   invocation INTEGER, reserved INTEGER NOT NULL DEFAULT 0, supervisor TEXT) STRICT;
-CREATE TABLE invocations(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
-  pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
 CREATE TABLE hosts(
   id INTEGER PRIMARY KEY, origin TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, due_at REAL,
   owner INTEGER, token INTEGER NOT NULL DEFAULT 0, delay REAL, seed TEXT,
@@ -43,13 +72,6 @@ CREATE TABLE hosts(
 CREATE INDEX hosts_due ON hosts(max(ready_at, due_at)) WHERE owner IS NULL AND due_at IS NOT NULL;
 CREATE INDEX hosts_owned ON hosts(owner) WHERE owner IS NOT NULL;
 CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;
-CREATE TABLE groups(
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, owner INTEGER,
-  delay REAL) STRICT;
-CREATE INDEX groups_owned ON groups(owner) WHERE owner IS NOT NULL;
-CREATE TABLE members(
-  host INTEGER NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY(host, group_id)) STRICT, WITHOUT ROWID;
-CREATE INDEX members_of_group ON members(group_id);
 CREATE TABLE pages(
   seq INTEGER PRIMARY KEY, host INTEGER NOT NULL, fingerprint INTEGER NOT NULL, path TEXT NOT NULL,
   run INTEGER NOT NULL, state INTEGER NOT NULL DEFAULT 0, rank INTEGER NOT NULL, due_at REAL NOT NULL DEFAULT 0,
@@ -65,30 +87,12 @@ CREATE INDEX pages_revisit ON pages(host, revisit_at) WHERE revisit_at IS NOT NU
 CREATE TABLE items(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, page INTEGER NOT NULL, n INTEGER NOT NULL,
   kind TEXT NOT NULL, body TEXT NOT NULL, quarantine TEXT, crc INTEGER) STRICT;
-CREATE TABLE records(
-  place TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL,
-  pages INTEGER NOT NULL) STRICT;
-CREATE TABLE sightings(
-  page INTEGER NOT NULL, place TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY(page, place)) STRICT, WITHOUT ROWID;
 CREATE TABLE sinks(
   target TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, position TEXT NOT NULL,
   bytes INTEGER NOT NULL DEFAULT 0, PRIMARY KEY(target, run)) STRICT, WITHOUT ROWID;
-CREATE TABLE sessions(
-  name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
-  state TEXT NOT NULL DEFAULT '{}', strikes INTEGER NOT NULL DEFAULT 0, retired_until REAL NOT NULL DEFAULT 0,
-  reason TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 CREATE TABLE files(
   page INTEGER NOT NULL, run INTEGER NOT NULL, path TEXT NOT NULL, size INTEGER NOT NULL, sha256 TEXT NOT NULL,
   PRIMARY KEY(page, run)) STRICT, WITHOUT ROWID;
-CREATE TABLE cuts(
-  run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
-  PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
-CREATE TABLE shapes(
-  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
-  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
-CREATE TABLE likenesses(
-  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
-  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
 CREATE TABLE events(
   seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, at REAL NOT NULL, page INTEGER, kind TEXT NOT NULL,
   detail TEXT NOT NULL) STRICT;
@@ -97,7 +101,7 @@ CREATE VIEW urls AS
     CASE pages.state WHEN 0 THEN 'pending' WHEN 1 THEN 'done' WHEN 2 THEN 'gone' WHEN 3 THEN 'skipped' ELSE 'failed' END
     AS state, pages.reason, pages.status, pages.depth, pages.attempts, pages.size, pages.ended_at
   FROM pages JOIN hosts ON hosts.id = pages.host;
-"""
+{ADDED}"""  # noqa: S608  # nothing of it comes from elsewhere
 
 OF_A_JOB = (
     "job", "runs", "invocations", "tallies", "hosts", "groups", "members", "pages", "items", "records", "sightings",
@@ -107,28 +111,14 @@ OF_A_JOB = (
 OF_A_RUN = ("items", "events", "sinks", "files", "invocations", "cuts", "shapes", "likenesses")
 
 MIGRATIONS = {  # from a version to the one that follows
-    1: """
+    1: f"""
 ALTER TABLE engines ADD COLUMN boot TEXT NOT NULL DEFAULT '';
 ALTER TABLE engines ADD COLUMN invocation INTEGER;
 ALTER TABLE engines ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE engines ADD COLUMN supervisor TEXT;
-CREATE TABLE invocations(
-  id INTEGER PRIMARY KEY AUTOINCREMENT, run INTEGER NOT NULL, began_at REAL NOT NULL,
-  pages INTEGER NOT NULL DEFAULT 0, items INTEGER NOT NULL DEFAULT 0, pages_left INTEGER, items_left INTEGER) STRICT;
 ALTER TABLE hosts ADD COLUMN circuit TEXT NOT NULL DEFAULT '';
-CREATE TABLE groups(
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, ready_at REAL NOT NULL DEFAULT 0, owner INTEGER,
-  delay REAL) STRICT;
-CREATE INDEX groups_owned ON groups(owner) WHERE owner IS NOT NULL;
-CREATE TABLE members(
-  host INTEGER NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY(host, group_id)) STRICT, WITHOUT ROWID;
-CREATE INDEX members_of_group ON members(group_id);
 ALTER TABLE hosts ADD COLUMN is_written INTEGER NOT NULL DEFAULT 0;
 UPDATE hosts SET is_written = 1 WHERE seed = '';
-CREATE TABLE sessions(
-  name TEXT PRIMARY KEY, version INTEGER NOT NULL DEFAULT 0, is_valid INTEGER NOT NULL DEFAULT 0, owner INTEGER,
-  state TEXT NOT NULL DEFAULT '{}', strikes INTEGER NOT NULL DEFAULT 0, retired_until REAL NOT NULL DEFAULT 0,
-  reason TEXT NOT NULL DEFAULT '') STRICT, WITHOUT ROWID;
 ALTER TABLE pages ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pages ADD COLUMN known_as TEXT;
 ALTER TABLE pages ADD COLUMN canonical TEXT;
@@ -142,20 +132,6 @@ ALTER TABLE pages ADD COLUMN entries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE hosts ADD COLUMN revisit_at REAL;
 CREATE INDEX hosts_revisit ON hosts(revisit_at) WHERE revisit_at IS NOT NULL;
 CREATE INDEX pages_revisit ON pages(host, revisit_at) WHERE revisit_at IS NOT NULL AND state <> 0;
-CREATE TABLE records(
-  place TEXT PRIMARY KEY, name TEXT NOT NULL, kind TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL,
-  pages INTEGER NOT NULL) STRICT;
-CREATE TABLE sightings(
-  page INTEGER NOT NULL, place TEXT NOT NULL, hash TEXT NOT NULL, PRIMARY KEY(page, place)) STRICT, WITHOUT ROWID;
-CREATE TABLE cuts(
-  run INTEGER NOT NULL, host INTEGER NOT NULL, reason TEXT NOT NULL, links INTEGER NOT NULL, example TEXT NOT NULL,
-  PRIMARY KEY(run, host, reason)) STRICT, WITHOUT ROWID;
-CREATE TABLE shapes(
-  run INTEGER NOT NULL, host INTEGER NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL, pages INTEGER NOT NULL,
-  barren INTEGER NOT NULL, reason TEXT NOT NULL, PRIMARY KEY(run, host, path, content)) STRICT, WITHOUT ROWID;
-CREATE TABLE likenesses(
-  host INTEGER NOT NULL, page INTEGER NOT NULL, run INTEGER NOT NULL, signature TEXT NOT NULL,
-  PRIMARY KEY(host, page)) STRICT, WITHOUT ROWID;
 ALTER TABLE items ADD COLUMN crc INTEGER;
 ALTER TABLE sinks ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 UPDATE runs SET item_bytes = (
@@ -163,7 +139,7 @@ UPDATE runs SET item_bytes = (
 UPDATE sinks SET bytes = (
   SELECT coalesce(sum(length(body)), 0) FROM items
   WHERE items.run = sinks.run AND items.seq <= sinks.seq AND quarantine IS NULL);
-""",
+{ADDED}""",  # noqa: S608
 }
 
 

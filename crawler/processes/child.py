@@ -3,7 +3,6 @@
 import asyncio
 import ctypes
 import faulthandler
-import gc
 import os
 import signal
 import socket
@@ -15,14 +14,13 @@ from contextvars import ContextVar
 import msgspec
 
 from crawler.job import Crawl
-from crawler.processes import Beat, Begun, Ended, Message, Role, Said, encoded
+from crawler.processes.messages import Beat, Begun, Ended, Message, Role, Said, encoded
 from crawler.progress import Summary
 
 if sys.platform != "win32":
     import fcntl
 
 BEAT_EVERY = 0.25
-COLLECT_AFTER = (10_000, 10, 20)  # see gc.set_threshold; by default (700, 10, 10)
 _COUNTER = struct.Struct("<q")
 _PR_SET_PDEATHSIG = 1
 
@@ -102,7 +100,6 @@ async def run(crawl: Crawl, line: Line, begun: Begun) -> Summary:
     """Crawl as one engine of several; `begun` lacks only what is known when the journal is open."""
     loop = asyncio.get_running_loop()
     async with crawl:
-        _collect_seldom()
         signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(crawl.stop))
         line.tell(msgspec.structs.replace(begun, part=crawl.part, resumes=crawl.resumes, breadcrumb=crawl.breadcrumb))
         beats = asyncio.create_task(_beat(crawl, line), name="beats")
@@ -113,16 +110,6 @@ async def run(crawl: Crawl, line: Line, begun: Begun) -> Summary:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends already, and soon there is no loop to be told
     line.tell(Ended(summary))
     return summary
-
-
-def _collect_seldom() -> None:
-    """Have the collector of cycles pass over what is there before the first page, and look at what lives long seldom.
-
-    Each look at all of it takes a tenth of a second and more with thousands of hosts, whose lanes and connections are
-    let go of without it: measured with 20,000 hosts, 30 % of the crawl's CPU, and 9 % this way.
-    """
-    gc.freeze()
-    gc.set_threshold(*COLLECT_AFTER)
 
 
 async def _beat(crawl: Crawl, line: Line) -> None:

@@ -1,41 +1,33 @@
 """An engine's process, as its supervisor has it."""
 
 import contextlib
-import os
 import signal
-import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 from crawler.frontier.liveness import marks
-from crawler.processes import Message, Role, decoded, encoded
+from crawler.processes.messages import Message, Role, decoded, encoded
+from crawler.processes.spawn import Spawned
 from crawler.progress import Progress
 
 AT_ONCE = 4  # readings
-ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}  # of the GNU C library: of several, each keeps what large pages once needed
 LAST_WORDS = 2.0  # an engine that was told to show where it hangs has this long
 
 
 class EngineProcess:
-    """One engine. `command` starts it; the descriptor of its end of the line is the last word that it is given."""
+    """One engine, which is told its role first."""
 
-    def __init__(self, command: Sequence[str], role: Role) -> None:
+    def __init__(self, spawned: Spawned, role: Role) -> None:
         self.index = role.index
         self.progress: Progress | None = None
         self.breadcrumb: Path | None = None
         self.received = 0
         self.has_ended = self.has_left = self.is_silent = False
         self.heard_at = time.monotonic()
-        self._socket, theirs = socket.socketpair()
-        with theirs, _sigint_held_back():
-            descriptors = (theirs.fileno(), role.bytes_file)
-            self._process = subprocess.Popen(  # noqa: S603  # ours
-                [*command, str(theirs.fileno())], pass_fds=descriptors, env={**ONE_HEAP, **os.environ}
-            )
+        self._process, self._socket = spawned
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is dead already, as `poll` will tell
             self._socket.sendall(encoded(role))
         self._socket.setblocking(False)
@@ -92,13 +84,3 @@ class EngineProcess:
         self._process.kill()
         self._process.wait()
         self.close()
-
-
-@contextmanager
-def _sigint_held_back() -> Iterator[None]:
-    """Let a process that is started never see SIGINT: a terminal sends it to all, and it is for the supervisor."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which is inherited, as a handler is not
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -7,7 +7,6 @@ kill the supervisor with all its engines is as safe as to kill one of them.
 import math
 import selectors
 import signal
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from crawler.frontier.liveness import wipe
-from crawler.processes import Beat, Begun, Ended, Left, Message, Role, Said
 from crawler.processes.engine import EngineProcess
+from crawler.processes.messages import Beat, Begun, Ended, Left, Message, Role, Said
 from crawler.profile import Profile
 from crawler.profile import merged as merged_profiles
 from crawler.progress import Progress, Summary, merged
 
-TICK = 0.1
+TICK, LAST_TICK = 0.1, 0.005
 LAST_WORDS = 15.0  # an engine that was stopped and says nothing any more is ended after it
 MOST_DEATHS = 5  # in a row, without a page that ended between them or can be blamed
 MOST_BLAMED = 30  # with pages to blame, three deaths each
@@ -46,13 +45,19 @@ class Face(Protocol):
 
 
 class Supervisor:
-    """Runs the engines of one invocation. `start` gives a new engine's process, `face` is told how it goes."""
+    """Runs the engines of one invocation. `start` gives a new engine's process, `face` is told how it goes.
 
-    def __init__(self, start: Callable[[Role], EngineProcess], face: Face) -> None:
+    `bytes_file` is the descriptor of the file where they count bytes. `signals` are those that came: the first stops
+    them all, and the second ends them at once.
+    """
+
+    def __init__(
+        self, start: Callable[[Role], EngineProcess], face: Face, bytes_file: int, signals: Sequence[int]
+    ) -> None:
         self._start = start
         self._face = face
         self._began = time.monotonic()
-        self._bytes_file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as this process
+        self._bytes_file = bytes_file
         self._engines: list[EngineProcess] = []
         self._begun: Begun | None = None
         self._latest: Progress | None = None
@@ -61,7 +66,7 @@ class Supervisor:
         self._bytes_before = self._cached = self._replaced = self._deaths = self._unexplained = self._ended_pages = 0
         self._most_hosts = 0
         self._code: int | None = None
-        self._signals: list[int] = []
+        self._signals = signals
         self._is_stopping = False
         self._stopped_at = math.inf
 
@@ -81,18 +86,13 @@ class Supervisor:
                 self._look_at(engine, now)
             if self._latest is not None:
                 self._face.show(self._merged(self._latest))
-        self._bytes_file.close()
         return self._outcome()
-
-    def ask_to_stop(self, number: int) -> None:
-        """Stop as the first SIGINT or SIGTERM has it; leave at once as the second does. For signal handlers."""
-        self._signals.append(number)
 
     # -- one engine
 
     def _add(self, index: int) -> None:
         part = self._begun.part if self._begun else None
-        role = Role(index, part, time.monotonic() - self._began, self._bytes_file.fileno())
+        role = Role(index, part, time.monotonic() - self._began, self._bytes_file)
         self._engines.append(self._start(role))
 
     def _look_at(self, engine: EngineProcess, now: float) -> None:
@@ -231,12 +231,12 @@ class Supervisor:
 
 
 def _listen(engines: Sequence[EngineProcess]) -> None:
-    """Wait for news of any engine, a tenth of a second at most."""
+    """Wait for news of any engine, a tenth of a second at most; less where one is silent, as before its end."""
     with selectors.DefaultSelector() as selector:
         for engine in engines:
             if not engine.is_silent:
                 selector.register(engine, selectors.EVENT_READ)
-        selector.select(TICK)
+        selector.select(LAST_TICK if any(engine.is_silent for engine in engines) else TICK)
 
 
 def _forgive(engine: EngineProcess) -> None:

@@ -5,6 +5,8 @@ loop's thread worked without a pause (s), the most memory that the process had (
 """
 
 import asyncio
+import contextlib
+import importlib
 import json
 import re
 import socket
@@ -12,14 +14,17 @@ import sys
 import time
 from pathlib import Path
 
-from crawler import Crawl, Response, Scope, Spider
+from crawler import Crawl, Response, Scope, Spider, politeness
 from crawler.fetch import dns
+from crawler.frontier.schema import readable
 from crawler.job import new_loop
 from tests.hostile import ROWS, names
+from tests.hostile.redirects import LEADS
 from tests.hostile.server import DOMAIN
 
-HASTE = {"connect_timeout": 2.0, "header_timeout": 2.0, "read_timeout": 2.0, "total_timeout": 6.0}
+HASTE = {"connect_timeout": 2.0, "header_timeout": 2.0, "read_timeout": 2.0, "total_timeout": 5.0}
 LONGEST = 115.0
+STARVED = 0.5
 
 
 class Wanderer(Spider):
@@ -33,7 +38,10 @@ class Wanderer(Spider):
 
 
 class Monitor:
-    """How long the loop was not to be had, by the time that its thread worked: a busy machine is no fault of ours."""
+    """How long the loop was not to be had, by the time that its thread worked: a busy machine is no fault of ours.
+
+    Nor is what came together while the machine had no core for it: a turn after that has the work of many.
+    """
 
     def __init__(self) -> None:
         self.longest = 0.0
@@ -41,9 +49,11 @@ class Monitor:
     async def watch(self) -> None:
         """Look every few milliseconds."""
         while True:
-            before = time.thread_time()
+            began, before = time.perf_counter(), time.thread_time()
             await asyncio.sleep(0.005)
-            self.longest = max(self.longest, time.thread_time() - before)
+            worked = time.thread_time() - before
+            if time.perf_counter() - began - worked < STARVED:
+                self.longest = max(self.longest, worked)
 
 
 def expected(port: int) -> dict[str, str]:
@@ -52,9 +62,16 @@ def expected(port: int) -> dict[str, str]:
     return rows | {f"http://{name}.{names.DOMAIN}:{port}/": end for name, (_, end) in names.ANSWERS.items()}
 
 
+def led(port: int) -> dict[str, str]:
+    """How what redirects lead to has to end."""
+    urls = {lead: lead if "://" in lead else f"http://{lead.replace('/', f'.{DOMAIN}:PORT/')}" for lead in LEADS}
+    return {urls[lead].replace("PORT", str(port)): end for lead, end in LEADS.items()}
+
+
 def ends(crawl: Crawl) -> dict[str, str]:
-    """State and reason of each page, by URL."""
-    rows = crawl._frontier._journal.db.execute("SELECT url, state, coalesce(reason, '') FROM urls").fetchall()
+    """State and reason of each page, by URL; the crawl's own connection is its writer's."""
+    with contextlib.closing(readable(crawl.folder / "job.db")) as journal:
+        rows = journal.execute("SELECT url, state, coalesce(reason, '') FROM urls").fetchall()
     return {str(url): f"{state} {reason}" for url, state, reason in rows}
 
 
@@ -96,7 +113,9 @@ async def crawled(port: int, folder: Path) -> dict[str, object]:
 
 def main() -> None:
     socket.getaddrinfo = names.looked_up  # type: ignore[assignment]  # of fewer types
+    importlib.import_module("charset_normalizer")  # once in a process; it is no page's doing when that is
     dns.TIMEOUT = 1.0
+    politeness.ROBOTS_TRIES_UNCONNECTED = 2
     with asyncio.Runner(loop_factory=new_loop) as runner:
         sys.stdout.write(json.dumps(runner.run(crawled(int(sys.argv[1]), Path(sys.argv[2])))))
 

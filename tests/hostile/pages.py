@@ -28,8 +28,8 @@ def _facets(asked: Asked) -> list[Piece]:
 
 FLOOD = b"".join(b"<a href=http://out.example/%d>x</a>" % n for n in range(60_000))
 TRAPS = b"".join(b"<a href=/a/a/a/a/a/%d>x</a>" % n for n in range(20_000))
-ATTRIBUTES = b"<p " + b" ".join(b"a%d=1" % n for n in range(4_900)) + b">"  # each is compared with those before it
-DEEP = b"<div>" * 4_000
+ATTRIBUTES = b"<p " + b" ".join(b"a%d=1" % n for n in range(4_400)) + b">"  # each is compared with those before it
+DEEP = b"<div>" * 3_400
 
 ROWS: dict[str, Row] = {
     **{f"good-{number}": Row(good, DONE) for number in range(10)},
@@ -38,8 +38,8 @@ ROWS: dict[str, Row] = {
     "filter-upon-filter": Row(_facets, DONE),
     "links-60000": sends(DONE, plain(FLOOD)),
     "links-20000-of-a-trap": sends(DONE, plain(TRAPS)),
-    "attributes-4900": sends(DONE, plain(ATTRIBUTES)),
-    "nested-4000": sends(DONE, plain(DEEP)),
+    "attributes-4400": sends(DONE, plain(ATTRIBUTES)),
+    "nested-3400": sends(DONE, plain(DEEP)),
     "link-of-1-mib": sends(DONE, plain(b"<a href='/" + b"x" * (1 << 20) + b"'>x</a>")),
     "links-out-of-the-web": sends(DONE, plain(b"<a href=javascript:1>1</a><a href=data:,x>2</a><a href=file:///etc>3</a>")),
     "base-out-of-the-web": sends(DONE, plain(b"<base href=javascript:1><a href=1>1</a>")),
