@@ -39,7 +39,7 @@ def measure(hosts: int, delay: float, requests: int) -> float:
         lane, page = turn
         bench.sent(lane, now)
         bench.done(lane, was_sent=True)
-        lane.open_visits.discard(page.seq)
+        bench.stored(lane, page.seq)
         if more := left[lane.host]:
             bench.put(lane, [more.popleft()], complete=True)
         taken += 1

@@ -191,7 +191,7 @@ class Asker:
     def sending(self, lane: HostLane, request: Request, sent: list[bool]) -> None:
         """Called when the connection stands, before anything is written; raises when nothing may be."""
         self.engine.check_lease()
-        if self.engine.workbench.lanes.get(lane.host) is not lane:
+        if not self.engine.workbench.holds(lane):
             raise LeaseLost("its host was taken over while the connection was made")
         self.keep_hours(lane)
         wait = lane.rests_until(request.group) - self.engine.clock.monotonic()
@@ -206,7 +206,7 @@ class Asker:
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
-        if lane.pace.pause or lane.groups or lane.named:  # else nothing is due later for it
+        if (lane.pace.pause and lane.armed) or lane.groups or lane.named:  # else nothing is due later for it
             self.engine.dispatch()
 
     def keep_hours(self, lane: HostLane) -> None:

@@ -110,8 +110,8 @@ class Committer:
             wait = max(0.0, visit.due_at - self._clock.epoch())
             asyncio.get_running_loop().call_later(wait, self._expect, {visit.page.host: visit.page.rank})
         if (lane := self._workbench.lanes.get(visit.page.host)) is not None:
-            lane.open_visits.discard(visit.page.seq)
             lane.complete = lane.complete and not is_excess
+            self._workbench.stored(lane, visit.page.seq)
 
     def _settle(self, visit: Visit, *, was_counted: bool) -> None:
         if visit.page.request.is_counted:

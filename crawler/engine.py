@@ -171,7 +171,7 @@ class Engine:
             try:
                 visit = await self._visit(lane, page)
             except NotYet:
-                if self.workbench.lanes.get(lane.host) is lane:
+                if self.workbench.holds(lane):
                     self.workbench.put(lane, [page], complete=lane.complete)
             except (LeaseLost, LimitReached) as error:
                 log.debug("%s stays pending: %s", page.request.url, error)
@@ -254,8 +254,8 @@ class Engine:
 
     def _end(self, lane: HostLane, page: Page, visit: Visit | None) -> None:
         if visit is None:
-            lane.open_visits.discard(page.seq)
             lane.complete = False
+            self.workbench.stored(lane, page.seq)
             if page.request.is_counted:
                 self.budget.settle(was_counted=False)
         else:
@@ -270,9 +270,7 @@ class Engine:
     def expect(self, best: Mapping[int, int]) -> None:
         """The journal has pages that are due for these hosts; `best` is the lowest rank by host."""
         for host, rank in best.items():
-            if lane := self.workbench.lanes.get(host):
-                lane.complete = False
-                lane.is_outranked = bool(lane.pages) and rank < max(lane.pages)[0]
+            self.workbench.has_more(host, rank)
         self._stirred.set()
         self.dispatch()
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
@@ -52,16 +53,19 @@ class Feeder:
         self._by_site = are_by(settings, SITE)
         self.by_address = are_by(settings, IP)
         self._has_quotas = quotas.are_set(settings)
+        self._robots_until = math.inf  # epoch seconds: the first robots.txt runs out, or later
         self.engines = 1  # that are to share the work; the others come a little later
 
     async def refill(self) -> bool:
         """Give back idle hosts, lease others, fetch pages for those that run low; whether more has come meanwhile."""
         now = self._clock.epoch()
-        for lane in self._workbench.lanes.values():
-            if lane.must_renew_robots(now):
-                lane.robots = None
-        await self.give_back(self._workbench.parting(self._clock.monotonic(), HORIZON))
-        hungry = list(self._workbench.hungry())
+        if self._robots_until <= now:
+            self._forget_robots(now, self._workbench.lanes.values())
+        changed, self._workbench.changed = self._workbench.changed, {}
+        self._forget_robots(now, self._held(changed))
+        monotonic = self._clock.monotonic()
+        await self.give_back([lane for lane in self._held(changed) if lane.may_part(monotonic, HORIZON)])
+        hungry = [lane for lane in self._held(changed) if lane.is_hungry]
         for lane in hungry:
             lane.refilling = True
         held = {lane.host: (lane.held, lane.batch) for lane in hungry}
@@ -73,11 +77,26 @@ class Feeder:
         for lane in hungry:
             lane.complete = lane.complete or lane.refilling  # no answer: the run is over, or the host is another's
             lane.refilling = False
+            self._workbench.changed[lane] = None
         if leased.share is not None:
             await self.give_back(self._workbench.surplus(leased.share))
-        stuck = [lane for lane in self._workbench.lanes.values() if lane.is_stuck]
+        stuck = [lane for lane in self._held(changed | self._workbench.changed) if lane.is_stuck]
         is_short = reserve is not None and reserve < (self._reserve() or 0)
         return (bool(stuck) and await self._want_robots(stuck)) or is_short
+
+    def _held(self, lanes: Iterable[HostLane]) -> Iterator[HostLane]:
+        return filter(self._workbench.holds, lanes)
+
+    def _forget_robots(self, now: float, lanes: Iterable[HostLane]) -> None:
+        """Have each robots.txt that is out of date be asked for anew, and know when the next one will be."""
+        self._robots_until = math.inf if self._robots_until <= now else self._robots_until
+        for lane in lanes:
+            if lane.must_renew_robots(now):
+                lane.robots = None
+                self._workbench.changed[lane] = None
+            elif lane.robots is not None:  # one that was not asked anything yet is looked at when it is
+                until = lane.robots_until if lane.robots_until > now else lane.robots_at + ROBOTS_LIFETIME
+                self._robots_until = min(self._robots_until, until)
 
     def _room(self, now: float) -> int:
         """How many more hosts to take: a few for each worker, and then more as long as all those held leave some idle.
@@ -93,7 +112,7 @@ class Feeder:
     def _reserve(self) -> int | None:
         if self._budget.limits.max_pages is None:
             return None
-        return self._budget.wanted(min(self._settings.concurrency, self._workbench.startable()))
+        return self._budget.wanted(self._workbench.startable(self._settings.concurrency))
 
     async def lease(self, want: Want) -> Leased:
         """Take what is wanted from the frontier, seeds that other engines have found included."""
@@ -112,6 +131,7 @@ class Feeder:
                     lane.not_before = now + ROBOTS_WAIT
             else:
                 lane.complete = False
+            self._workbench.changed[lane] = None
         return bool(added)
 
     def _accept(self, leases: Sequence[Lease]) -> None:
@@ -140,6 +160,7 @@ class Feeder:
             lane.ready_at = max(lane.ready_at, now + lane.robots_at + chosen.delay - self._clock.epoch())
             if robots is not None and self._settings.obey_robots:
                 lane.robots_until = lease.robots.expires_at
+                self._robots_until = min(self._robots_until, lane.robots_until)
         due_at = self._clock.epoch() + lane.ready_at - now
         self._workbench.wait(lane, lane.ready_at + next_open(chosen.windows, due_at) - due_at)
         self._park(lane)
@@ -207,6 +228,7 @@ class Feeder:
         if lane := self._workbench.by_origin.get(origin):
             lane.robots = robots
             lane.robots_at, lane.robots_until, lane.robots_why = record.fetched_at, record.expires_at, _why(record)
+            self._robots_until = min(self._robots_until, lane.robots_until)
             lane.not_before, lane.was_asked = 0.0, False
             lane.is_pace_stored = False
             self._workbench.slow_down(lane, chosen)
@@ -234,6 +256,7 @@ class Feeder:
             lane.robots_at += step
             lane.circuit = circuit.moved(lane.circuit, step)
             lane.robots_until += step
+        self._robots_until += step
 
     async def give_back(self, lanes: list[HostLane]) -> None:
         """Let others have these hosts, from the moment on that they may be asked."""

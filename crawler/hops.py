@@ -78,8 +78,8 @@ async def _lane(asker: Asker, request: Request) -> HostLane:
     except BaseException as error:
         if ticket.done() and not ticket.cancelled() and ticket.exception() is None:
             asker.free(lane, request, was_sent=False)  # its turn came in the very moment in which it gave up
-        elif (ticket, request.group) in lane.urgent:
-            lane.urgent.remove((ticket, request.group))
+        else:
+            workbench.withdraw(lane, ticket)
         if isinstance(error, TimeoutError):
             raise NotNow(due_at) from None
         raise

@@ -4,9 +4,9 @@
 """
 
 import math
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from crawler import asked
@@ -20,6 +20,7 @@ from crawler.robots import Robots
 from crawler.tempo import Tempo
 
 Ticket = TypeVar("Ticket")
+_NO_GROUPS: Mapping[str, Group] = MappingProxyType({})  # of most hosts: one for all, since there may be very many
 
 
 class Lane(Generic[Ticket]):
@@ -54,11 +55,11 @@ class Lane(Generic[Ticket]):
         self.robots_why = ""  # it could not be had
         self.was_asked = False  # since its robots.txt was read
         self.pages: list[tuple[int, int, Page]] = []
-        self.suspects: deque[Page] = deque()  # pages that are tried with nothing beside them
-        self.urgent: deque[tuple[Ticket, str | None]] = deque()  # each with the group that it names
-        self.groups: dict[str, Group] = {}  # of all that it is asked
-        self.named: dict[str, Group] = {}  # of what names them
-        self.joined: set[str] = set()  # the journal knows that it is in these, and that they are this engine's
+        self.suspects: tuple[Page, ...] = ()  # that are tried with nothing beside them
+        self.urgent: tuple[tuple[Ticket, str | None], ...] = ()  # each with the group that it names
+        self.groups = _NO_GROUPS  # of all that it is asked
+        self.named = _NO_GROUPS  # of what names them
+        self.joined: frozenset[str] = frozenset()  # the journal knows that it is in these, which are this engine's
         self.entering: Iterable[str] = ()  # groups that hold from the moment on that nothing is under way
         self.is_bound = True  # it is in all groups that hold for whatever it is asked
         self.in_flight = 0
@@ -106,6 +107,13 @@ class Lane(Generic[Ticket]):
         return self.robots_until <= now and (self.was_asked or self.robots_at + ROBOTS_LIFETIME <= now)
 
     @property
+    def may_start(self) -> bool:
+        """Whether the first of its pages may be asked as soon as its time has come."""
+        if self.is_sending or (self.in_flight and self.in_flight >= self.places):
+            return False
+        return self.may_send
+
+    @property
     def may_hurry(self) -> bool:
         """Whether an urgent request may go out as far as the host's places and robots.txt are concerned."""
         has_place = self.in_flight < self.places and not self.is_sending
@@ -120,6 +128,20 @@ class Lane(Generic[Ticket]):
     def is_stuck(self) -> bool:
         """Whether it can only go on with a page that it does not hold: its robots.txt."""
         return self.robots is None and not self.open_visits and not self.may_send
+
+    @property
+    def is_hungry(self) -> bool:
+        """Whether it holds less than half of a batch, or lacks its robots.txt, while the journal has more."""
+        if self.complete or self.refilling or self.is_parked or self.is_leaving:
+            return False
+        return len(self.pages) <= self.batch // 2 or self.is_outranked or self.is_stuck
+
+    def may_part(self, now: float, horizon: float) -> bool:
+        """Whether to give it back: nothing is under way, and there is nothing to ask within `horizon` seconds."""
+        if not self.is_idle:
+            return False
+        is_done = self.is_parked or self.is_leaving or (self.complete and not self.may_send and not self.suspects)
+        return is_done or self.rests_until() > now + horizon
 
     def groups_of(self, name: str | None = None) -> Sequence[Group]:
         """The groups of a request, which may name one itself."""
@@ -180,7 +202,7 @@ class Lane(Generic[Ticket]):
 
         A page whose own group has to wait is passed over.
         """
-        if self.pages[0][2].request.kind == "robots" or not (self.named or self.circuit.is_open):
+        if not (self.named or self.circuit.is_open) or self.pages[0][2].request.kind == "robots":
             return heappop(self.pages)[2]
         able = [entry for entry in self.pages if self.free_at(entry[2].request.group) <= now]
         tries = (lambda page: page.attempts + page.deferrals) if self.circuit.is_open else (lambda _page: 0)

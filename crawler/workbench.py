@@ -23,6 +23,7 @@ class Workbench(Generic[Ticket]):
         self._group_pace = group_pace
         self._members: dict[str, tuple[Group, dict[int, Lane[Ticket]]]] = {}  # hosts by group
         self.lanes: dict[int, Lane[Ticket]] = {}
+        self.changed: dict[Lane[Ticket], None] = {}  # to which something has happened since somebody emptied this
         self.by_origin: dict[str, Lane[Ticket]] = {}
         self.in_flight = 0
         self._slowed: dict[int, Tempo] = {}  # of hosts that were given back, mostly since they said to wait
@@ -37,6 +38,7 @@ class Workbench(Generic[Ticket]):
         if (before := self.lanes.get(lane.host)) is not None:
             self.close(before)
         self.lanes[lane.host] = self.by_origin[lane.origin] = lane
+        self.changed[lane] = None
         lane.tempo = self._slowed.pop(lane.host, lane.tempo)
         lane.pace = adapted(lane.usual_pace, lane.tempo)
 
@@ -46,29 +48,52 @@ class Workbench(Generic[Ticket]):
             if page.request.group:
                 self._enter(lane, page.request.group)
             if page.is_suspect:
-                lane.suspects.append(page)
+                lane.suspects += (page,)
                 self._suspected[lane.host] = lane
             else:
                 heappush(lane.pages, (page.rank, page.seq, page))
         lane.complete = complete
         lane.refilling = lane.is_outranked = False
-        if len(lane.pages) > 2 * lane.batch:  # the worst of them can wait in the journal
+        if len(lane.pages) > 2 and len(lane.pages) > 2 * lane.batch:  # the worst of them can wait in the journal
             lane.pages = nsmallest(lane.batch, lane.pages)
             lane.complete = False
+        self.changed[lane] = None
         self.arm(lane)
+
+    def holds(self, lane: Lane[Ticket]) -> bool:
+        """Whether a lane is still worked for."""
+        return self.lanes.get(lane.host) is lane
+
+    def has_more(self, host: int, rank: int) -> None:
+        """The journal has pages of a host that are due, the best of them of that rank."""
+        if (lane := self.lanes.get(host)) is not None:
+            lane.complete = False
+            lane.is_outranked = bool(lane.pages) and rank < max(lane.pages)[0]
+            self.changed[lane] = None
+
+    def stored(self, lane: Lane[Ticket], page: int) -> None:
+        """The journal knows what became of a page (seq) that was asked, or nothing became of it."""
+        lane.open_visits.discard(page)
+        self.changed[lane] = None
 
     def hurry(self, lane: Lane[Ticket], ticket: Ticket, group: str | None = None) -> None:
         """Queue something that goes before the host's pages, and may name a group."""
         if group:
             self._enter(lane, group)
-        lane.urgent.append((ticket, group))
+        lane.urgent += ((ticket, group),)
         self._hurried[lane.host] = lane
 
     def calm(self, lane: Lane[Ticket]) -> list[Ticket]:
         """Take back what was queued by `hurry` and has not had its turn."""
         tickets = [ticket for ticket, _ in lane.urgent]
-        lane.urgent.clear()
+        lane.urgent = ()
+        self.changed[lane] = None
         return tickets
+
+    def withdraw(self, lane: Lane[Ticket], ticket: Ticket) -> None:
+        """Take back one that was queued by `hurry`, if it has not had its turn."""
+        lane.urgent = tuple(one for one in lane.urgent if one[0] is not ticket)
+        self.changed[lane] = None
 
     def enter(self, lane: Lane[Ticket], names: Iterable[str]) -> None:
         """The host is in these groups, as far as they have limits, from now on; nothing of it is under way."""
@@ -76,12 +101,14 @@ class Workbench(Generic[Ticket]):
             self._enter(lane, name)
 
     def _enter(self, lane: Lane[Ticket], name: str) -> None:
-        groups = lane.named if is_of_requests(name) else lane.groups
-        if name in groups or (pace := self._group_pace(name)) is None:
+        if name in lane.groups or name in lane.named or (pace := self._group_pace(name)) is None:
             return
         group, lanes = self._members.setdefault(name, (Group(name, pace), {}))
         lanes[lane.host] = lane
-        groups[name] = group
+        if is_of_requests(name):
+            lane.named = {**lane.named, name: group}
+        else:
+            lane.groups = {**lane.groups, name: group}
 
     def join(self, lane: Lane[Ticket], ready: Mapping[str, float]) -> None:
         """The journal has put the host into groups, each of which may be asked from a time on."""
@@ -90,11 +117,12 @@ class Workbench(Generic[Ticket]):
                 group, lanes = self._members[name]
                 if not any(name in mate.joined for mate in lanes.values()):
                     group.taken_over(ready_at)
-                lane.joined.add(name)
+                    self.changed |= dict.fromkeys(lanes.values())
+                lane.joined |= {name}
 
     def arm(self, lane: Lane[Ticket]) -> None:
         """Put the host among those that wait for their time, if it may be asked anything."""
-        if lane.armed or lane.is_sending or lane.in_flight >= lane.places or not lane.may_send:
+        if lane.armed or not lane.pages or not lane.may_start:
             return
         if (due_at := lane.due_at) == math.inf:  # it comes back when its group has a place
             return
@@ -107,11 +135,12 @@ class Workbench(Generic[Ticket]):
     def _arm_mates(self, groups: Sequence[Group]) -> None:
         for group in groups:
             for mate in self._members[group.name][1].values() if group.name in self._members else ():
+                self.changed[mate] = None
                 self.arm(mate)
 
     def take(self, now: float, *, robots_only: bool = False) -> tuple[Lane[Ticket], Page] | None:
         """The next page to ask for, if one is due: robots.txt before all others. Its host is asked until `done`."""
-        taken = self._take_from(self._due_robots, now)
+        taken = self._take_from(self._due_robots, now) if self._due_robots else None
         return taken if taken or robots_only else self._take_from(self._due, now)
 
     def _take_from(
@@ -120,9 +149,9 @@ class Workbench(Generic[Ticket]):
         while due and due[0][0] <= now:
             lane = heappop(due)[-1]
             lane.armed = False
-            if self.lanes.get(lane.host) is not lane or not lane.may_send or lane.in_flight >= lane.places:
+            if not lane.may_start or self.lanes.get(lane.host) is not lane:
                 continue
-            if lane.is_sending or lane.due_at > now:  # told to wait while it stood in the heap
+            if lane.due_at > now:  # told to wait while it stood in the heap
                 self.arm(lane)
                 continue
             page = lane.next_page(now)
@@ -135,7 +164,8 @@ class Workbench(Generic[Ticket]):
         """A page that may end the process, if its host may be asked; call it when nothing else is under way."""
         for lane in self._suspected.values():
             if lane.suspects and lane.may_hurry and lane.free_at(lane.suspects[0].request.group) <= now:
-                page = lane.suspects.popleft()
+                page, *rest = lane.suspects
+                lane.suspects = tuple(rest)
                 lane.begin(page)
                 self._start(lane, now, page.request.group)
                 return lane, page
@@ -147,20 +177,23 @@ class Workbench(Generic[Ticket]):
             if not lane.urgent:
                 del self._hurried[host]
             elif lane.may_hurry and lane.free_at(lane.urgent[0][1]) <= now:
-                self._start(lane, now, lane.urgent[0][1])
-                return lane, *lane.urgent.popleft()
+                urgent, *rest = lane.urgent
+                lane.urgent = tuple(rest)
+                self._start(lane, now, urgent[1])
+                return lane, *urgent
         return None
 
     def _start(self, lane: Lane[Ticket], now: float, name: str | None) -> None:
         self.in_flight += 1
         lane.in_flight += 1
+        self.changed[lane] = None
         for group in lane.groups_of(name):
             group.start()
         if lane.pace.pause:
             lane.is_sending = True  # the pause counts from the moment the request is written
         else:
             lane.ready_at = now  # so that hosts without a pause take turns
-        self.arm(lane)
+            self.arm(lane)
 
     def sent(self, lane: Lane[Ticket], now: float, name: str | None = None) -> None:
         """The request, of the group of that name, is being written: the pause of its host and its groups begins."""
@@ -179,6 +212,7 @@ class Workbench(Generic[Ticket]):
         """The answer is there, or there will be none: the place at the host and in the request's groups is free."""
         self.in_flight -= 1
         lane.in_flight -= 1
+        self.changed[lane] = None
         groups = lane.groups_of(name)
         for group in groups:
             group.done(was_sent=was_sent)
@@ -196,6 +230,7 @@ class Workbench(Generic[Ticket]):
         if lane.quota is None:
             return None
         is_spent = lane.quota.end(page, visit)
+        self.changed[lane] = None
         self.arm(lane)
         return lane.quota.spent if is_spent else None
 
@@ -215,6 +250,7 @@ class Workbench(Generic[Ticket]):
     def wait(self, lane: Lane[Ticket], until: float) -> None:
         """Nobody may ask the host before `until`."""
         lane.ready_at = max(lane.ready_at, until)
+        self.changed[lane] = None
 
     def close(self, lane: Lane[Ticket]) -> None:
         """Stop working for a host, and for its groups if it is the last of them."""
@@ -240,12 +276,11 @@ class Workbench(Generic[Ticket]):
     @property
     def next_at(self) -> float | None:
         """When the next host is due; None when none waits."""
-        times = [due[0][0] for due in (self._due, self._due_robots) if due]
+        soonest = self._due[0][0] if self._due else math.inf
+        if self._due_robots:
+            soonest = min(soonest, self._due_robots[0][0])
         if self._hurried or self._suspected:
-            able = [lane for lane in (*self._hurried.values(), *self._suspected.values()) if lane.may_hurry]
-            times += [lane.free_at(lane.urgent[0][1]) for lane in able if lane.urgent]
-            times += [lane.free_at(lane.suspects[0].request.group) for lane in able if lane.suspects]
-        soonest = min(times, default=math.inf)
+            soonest = min([soonest, *self._special_times()])
         return soonest if soonest < math.inf else None
 
     def is_due(self, now: float) -> bool:
@@ -253,26 +288,14 @@ class Workbench(Generic[Ticket]):
         due, robots = self._due, self._due_robots
         return bool((due and due[0][0] <= now) or (robots and robots[0][0] <= now))
 
-    def hungry(self) -> Iterator[Lane[Ticket]]:
-        """The hosts that hold less than half of a batch, or lack their robots.txt, while the journal has more."""
-        for lane in self.lanes.values():
-            if not (lane.complete or lane.refilling or lane.is_parked or lane.is_leaving) and (
-                len(lane.pages) <= lane.batch // 2 or lane.is_outranked or lane.is_stuck
-            ):
-                yield lane
-
-    def parting(self, now: float, horizon: float) -> list[Lane[Ticket]]:
-        """The hosts to give back: nothing under way, and nothing to ask within `horizon` seconds."""
-        return [
-            lane
-            for lane in self.lanes.values()
-            if lane.is_idle
-            and (
-                (lane.is_parked or lane.is_leaving or (lane.complete and not lane.may_send and not lane.suspects))
-                or lane.ready_at > now + horizon
-                or (lane.groups and lane.rests_until() > now + horizon)
-            )
-        ]
+    def _special_times(self) -> Iterator[float]:
+        """When each host may be asked what goes before its pages, or what is tried with nothing beside it."""
+        for lane in self._hurried.values():
+            if lane.urgent and lane.may_hurry:
+                yield lane.free_at(lane.urgent[0][1])
+        for lane in self._suspected.values():
+            if lane.suspects and lane.may_hurry:
+                yield lane.free_at(lane.suspects[0].request.group)
 
     def surplus(self, share: int) -> list[Lane[Ticket]]:
         """Hosts to give up, so that engines with fewer have work too: what is held beyond `share` and an eighth.
@@ -294,6 +317,11 @@ class Workbench(Generic[Ticket]):
             lane.is_leaving = True
         return [lane for lane in leaving if lane.is_idle]
 
-    def startable(self) -> int:
-        """How many pages could be in flight at once."""
-        return sum(min(len(lane.pages), lane.places) + len(lane.suspects) for lane in self.lanes.values())
+    def startable(self, most: int) -> int:
+        """How many pages could be in flight at once, as far as `most`."""
+        found = 0
+        for lane in self.lanes.values():
+            found += min(len(lane.pages), lane.places) + len(lane.suspects)
+            if found >= most:
+                return most
+        return found

@@ -77,6 +77,7 @@ class Wire:
         self.heads: list[bytes] = []
         self.connections = 0
         self.received = 0
+        self.left = asyncio.Event()  # a client has closed its connection
         self._tasks: set[asyncio.Task[None]] = set()
 
     def url(self, path: str = "/", host: str = "127.0.0.1", scheme: str = "http") -> str:
@@ -107,6 +108,7 @@ class Wire:
             pass  # the client has had enough, as some tests want it to
         finally:
             writer.close()
+            self.left.set()
 
     async def _head(self, reader: asyncio.StreamReader) -> bytes:
         head = b""
@@ -743,6 +745,31 @@ async def test_names_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
         await resolver.resolve("d")
     assert names.asked[4:] == ["d", "d"]
     await resolver.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"),
+    [
+        (Settings(), 15.0),
+        (Settings(delay=14.9), 15.0),
+        (Settings(delay=15.0), 1.0),
+        (Settings(delay=40.0, hosts={"*.test": HostSettings(delay=0.5)}), 15.0),
+        (Settings(delay=0.0, hosts={"*.test": HostSettings(delay=40.0)}), 15.0),
+        (Settings(delay=40.0, hosts={"*.test": HostSettings(concurrency_per_host=2)}), 1.0),
+    ],
+)
+def test_how_long_connections_are_kept(settings: Settings, seconds: float) -> None:
+    """A connection is kept for the next request, unless no host is asked again that soon."""
+    assert deadlines.kept_for(settings) == seconds
+
+
+async def test_a_connection_that_would_be_of_no_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all hosts pause for long a connection is closed soon after its answer."""
+    monkeypatch.setattr(deadlines, "HARDLY_KEPT_FOR", 0.05)
+    async with wire(HELLO, None) as server, fetcher(delay=40.0) as opened:
+        await get(opened, server.url())
+        async with asyncio.timeout(5.0):
+            await server.left.wait()
 
 
 # Bodies

@@ -482,6 +482,31 @@ def test_engines_have_one_heap(monkeypatch: pytest.MonkeyPatch, chosen: str | No
     assert heard == [Said(chosen or "1")]
 
 
+COLLECTED = """
+import gc
+from crawler import Spider
+
+class Titles(Spider):
+    seeds = {seeds!r}
+
+    def parse(self, response):
+        looks = []
+        gc.callbacks.append(lambda phase, info: looks.append(info["generation"]))
+        kept = [[] for _ in range(100_000)]
+        yield {{"url": response.url, "looks": looks.count(2), "passed_over": gc.get_freeze_count() > 10_000}}
+"""
+
+
+def test_what_lives_long_is_seldom_looked_at(tmp_path: Path, site: Site) -> None:
+    """A hundred thousand objects that stay have no engine look at all that there is, as Python alone would by then."""
+    site.page("/", "<p>one</p>")
+    job = Job(tmp_path, site)
+    (tmp_path / "titles.py").write_text(COLLECTED.format(seeds=[site.url("/")]))
+    assert job.run("--no-progress")[0] == 0
+    found = [json.loads(line) for line in (tmp_path / "output/titles/run-0001/items.jsonl").read_text().splitlines()]
+    assert found == [{"url": site.url("/"), "looks": 0, "passed_over": True}]
+
+
 def test_a_flood_of_words() -> None:
     """An engine that never stops talking does not keep its supervisor from all else."""
     with tempfile.TemporaryFile() as file:

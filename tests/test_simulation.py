@@ -48,6 +48,25 @@ def test_any_misfortune(chunk: int, pytestconfig: pytest.Config) -> None:
     assert not [found for seed in seeds if (found := failure(planned(seed)))]
 
 
+def test_no_host_is_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The feeder looks at hosts to which something has happened: they are all that it has to feed or to give back."""
+    refill = feeder.Feeder.refill
+    overlooked: list[str] = []
+
+    async def watched(self: feeder.Feeder) -> bool:
+        bench, now = self._workbench, self._clock.monotonic()
+        unchanged = [lane for lane in bench.lanes.values() if lane not in bench.changed]
+        overlooked.extend(
+            lane.origin for lane in unchanged if lane.is_hungry or lane.is_stuck or lane.may_part(now, feeder.HORIZON)
+        )
+        return await refill(self)
+
+    monkeypatch.setattr(feeder.Feeder, "refill", watched)
+    for seed in range(12):
+        planned(seed).run()
+        assert not overlooked, seed
+
+
 def digest(log: object) -> str:
     return hashlib.sha256(repr(log).encode()).hexdigest()
 

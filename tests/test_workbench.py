@@ -1,6 +1,7 @@
 """The workbench: what may be asked when, on a clock that only the test moves."""
 
 import random
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -196,18 +197,17 @@ def test_parting() -> None:
     """A host is given back with nothing under way, uncommitted or due soon; not before."""
     bench = Bench()
     lane = lane_of(bench, 1, 1, 30.0)
-    assert bench.parting(0.0, 10.0) == []
+    assert not lane.may_part(0.0, 10.0)
     taken = bench.take(0.0)
     assert taken
-    assert isinstance(taken[1], Page)
     bench.sent(lane, 0.0)
     bench.done(lane, was_sent=True)
-    assert bench.parting(0.0, 10.0) == []
-    lane.open_visits.discard(taken[1].seq)
-    assert bench.parting(0.0, 10.0) == [lane]
+    assert not lane.may_part(0.0, 10.0)
+    bench.stored(lane, taken[1].seq)
+    assert lane.may_part(0.0, 10.0)
     bench.put(lane, [page_of(1, 5)], complete=True)
-    assert bench.parting(0.0, 10.0) == [lane], "not due within the horizon"
-    assert bench.parting(25.0, 10.0) == []
+    assert lane.may_part(0.0, 10.0), "not due within the horizon"
+    assert not lane.may_part(25.0, 10.0)
 
 
 def test_hungry() -> None:
@@ -215,11 +215,38 @@ def test_hungry() -> None:
     bench = Bench()
     lane = lane_of(bench, 1, batch_at(0.1), 0.1)
     lane.complete = False
-    assert list(bench.hungry()) == []
+    assert not lane.is_hungry
     del lane.pages[batch_at(0.1) // 2 :]
-    assert list(bench.hungry()) == [lane]
+    assert lane.is_hungry
     lane.refilling = True
-    assert list(bench.hungry()) == []
+    assert not lane.is_hungry
+
+
+EVENTS: dict[str, Callable[[Bench, Lane[str]], object]] = {
+    "it is opened": lambda bench, lane: bench.open(lane),
+    "it has pages": lambda bench, lane: bench.put(lane, [page_of(1, 9)], complete=True),
+    "the journal has more": lambda bench, lane: bench.has_more(1, 0),
+    "a page is taken": lambda bench, lane: bench.take(0.0),
+    "an answer is there": lambda bench, lane: bench.done(lane, was_sent=True),
+    "a page is stored": lambda bench, lane: bench.stored(lane, 1_000_000),
+    "it has to wait": lambda bench, lane: bench.wait(lane, 60.0),
+    "its pace is another": lambda bench, lane: bench.slow_down(lane, Pace(60.0, 1)),
+    "nobody hurries any more": lambda bench, lane: bench.calm(lane),
+    "somebody gave up": lambda bench, lane: bench.withdraw(lane, "fetch"),
+}
+
+
+@pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+def test_what_the_feeder_hears_of(event: Callable[[Bench, Lane[str]], object]) -> None:
+    """Whatever may make a host run low, or leave nothing to do for it, is noted down; it may be closed meanwhile."""
+    bench = Bench()
+    lane, other = lane_of(bench, 1, 3), lane_of(bench, 2, 3, not_before=9.0)
+    bench.changed = {}
+    event(bench, lane)
+    assert list(bench.changed) == [lane]
+    assert bench.holds(lane)
+    bench.close(other)
+    assert not bench.holds(other)
 
 
 def test_a_batch_is_bounded() -> None:
@@ -253,8 +280,8 @@ def test_hosts_that_another_engine_is_to_have() -> None:
     bench.close(lanes[1])
     assert bench.surplus(1) == bench.surplus(1) == []
     (leaving,) = [lane for lane in lanes if lane.is_leaving and lane is not lanes[1]]
-    assert bench.parting(0.0, 10.0) == []
+    assert not leaving.may_part(0.0, 10.0)
     leaving.open_visits.clear()
     bench.done(leaving, was_sent=True)
-    assert bench.parting(0.0, 10.0) == [leaving]
+    assert leaving.may_part(0.0, 10.0)
     assert {host for _, host in drive(bench, 3.0)} <= {lane.host for lane in lanes if not lane.is_leaving}

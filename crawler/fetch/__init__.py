@@ -38,7 +38,7 @@ from crawler.errors import (
     TruncatedBody,
 )
 from crawler.fetch.body import AT_ONCE, Body, Chunks, check_declared, check_framing
-from crawler.fetch.deadlines import Deadlines, Flight, limits_of
+from crawler.fetch.deadlines import Deadlines, Flight, kept_for, limits_of
 from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
 from crawler.fetch.memory import Memory
@@ -135,6 +135,7 @@ class Fetcher:
             connector=aiohttp.TCPConnector(
                 limit=settings.concurrency + _SLACK,
                 limit_per_host=max(settings.concurrency_per_host, *per_host, 0) + _SLACK,
+                keepalive_timeout=kept_for(settings),
                 use_dns_cache=False,
                 resolver=self._resolver,
                 family=self._routes.family,

@@ -1,4 +1,4 @@
-"""The time limits of requests in flight, kept by one timer of the event loop for all of them.
+"""The time limits of requests in flight, kept by one timer of the event loop for all of them; how long a pool waits.
 
 A limit changes several times within each request. Here that is two assignments; a timer of its own, started and
 cancelled again for every request, costs more than all the rest that this package adds to one.
@@ -15,6 +15,7 @@ from crawler.fetch.failures import is_foreign, translated
 from crawler.settings import Settings
 
 RATE_WINDOW = 20.0  # seconds over which the least rate of a body is measured
+KEPT_FOR, HARDLY_KEPT_FOR = 15.0, 1.0
 
 
 class Limit(NamedTuple):
@@ -48,6 +49,15 @@ def limits_of(settings: Settings) -> Limits:
         total=Limit(total, ReadTimeout, f"the whole answer took over {total:g} s"),
         floor=settings.min_rate * RATE_WINDOW,
     )
+
+
+def kept_for(settings: Settings) -> float:
+    """How long (s) a connection waits for its host's next request; hardly, where no host is asked again that soon.
+
+    Else a crawl of many hosts that pause for long holds thousands of connections that are of no use to anybody.
+    """
+    delays = [settings.delay, *(own.delay for own in settings.hosts.values() if own.delay is not None)]
+    return KEPT_FOR if min(delays) < KEPT_FOR else HARDLY_KEPT_FOR
 
 
 class Deadlines:

@@ -153,8 +153,8 @@ class Engines:
 
     def share(self, horizon: float) -> tuple[int, int, int]:
         """How many hosts with work are this engine's part, how many it holds, and how many nobody holds."""
-        held = dict(cast("list[tuple[int, int]]", self._journal.json(queries.HELD_HOSTS)))
-        if len(held) < 2:
+        if not self.others:
             return 1 << 30, 0, 0
+        held = dict(cast("list[tuple[int, int]]", self._journal.json(queries.HELD_HOSTS)))
         free = cast("int", self._journal.value(queries.WAITING_HOSTS, (self._clock.epoch() + horizon,)))
         return -(-(sum(held.values()) + free) // len(held)), held.get(self.id, 0), free

@@ -247,7 +247,9 @@ def _tune(connection: apsw.Connection, *, power_safe: bool) -> None:
     _log_ahead(connection)
     connection.pragma("synchronous", "full" if power_safe else "normal")
     connection.pragma("wal_autocheckpoint", 10_000)
-    connection.pragma("cache_size", -32_768)
+    # at each commit that splits an index SQLite goes through all pages in its cache: more than this costs more than it
+    # saves, since the file system has them too
+    connection.pragma("cache_size", -8_192)
     connection.pragma("temp_store", "memory")
 
 
