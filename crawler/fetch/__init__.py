@@ -42,6 +42,7 @@ from crawler.fetch.deadlines import Deadlines, Flight, kept_for, limits_of
 from crawler.fetch.dns import Resolver
 from crawler.fetch.identity import default_headers
 from crawler.fetch.memory import Memory
+from crawler.fetch.reply import Reply
 from crawler.fetch.routes import Routes, as_yarl
 from crawler.fetch.timing import TimedDecoder
 from crawler.models import Request
@@ -57,28 +58,6 @@ log = logging.getLogger(__name__)
 _SAFE_METHODS = {"GET", "HEAD"}
 
 _flight: ContextVar[Flight] = ContextVar("_flight")
-
-
-class Reply(Struct):
-    """What the wire gave. ``body`` is decoded, ``size`` its bytes on the wire; ``headers`` are looked up in any case.
-
-    ``cut`` means that there is a body that was not read: a redirect's, or one that nobody wants. ``waited`` is the time
-    from the request to the headers (s). ``incomplete`` says why the body is only a part of it, where that will do.
-    """
-
-    url: str
-    status: int
-    headers: CIMultiDictProxy[str]
-    body: bytes = b""
-    size: int = 0
-    cut: bool = False
-    waited: float = 0.0
-    incomplete: ResponseTooLarge | TruncatedBody | None = None
-
-
-def made(url: str, status: int, headers: Mapping[str, str], body: bytes, size: int) -> Reply:
-    """A reply that is not the wire's own."""
-    return Reply(url, status, CIMultiDictProxy(CIMultiDict(headers)), body, size)
 
 
 Stream: TypeAlias = tuple[int, CIMultiDictProxy[str], AsyncIterator[bytes]]
