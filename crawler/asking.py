@@ -18,7 +18,8 @@ from crawler.credentials import authorization
 from crawler.engine import Engine
 from crawler.errors import ConnectionReset, ContentDecodingError, FetchError, LeaseLost, StoreUnavailable
 from crawler.feeder import HostLane
-from crawler.fetch import Fetcher, Reply
+from crawler.fetch import Fetcher
+from crawler.fetch.reply import Reply
 from crawler.files import FileStore
 from crawler.handling import NotNow, NotYet
 from crawler.models import Event, Request, State, Visit

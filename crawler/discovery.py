@@ -16,7 +16,8 @@ from crawler.asking import Asker
 from crawler.decoding import ACCEPT_ENCODING
 from crawler.errors import BadSitemap, FetchError, HttpError, escaped
 from crawler.feeder import HostLane
-from crawler.fetch import Reply, Stream
+from crawler.fetch import Stream
+from crawler.fetch.reply import Reply
 from crawler.linker import GUESSED
 from crawler.models import SITEMAP_PRIORITY, Cut, Link, Page, Request, State, Visit
 from crawler.politeness import REDIRECTS, fate

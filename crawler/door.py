@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from crawler.asking import Asker, session_in_use
 from crawler.budget import LimitReached
 from crawler.errors import CrawlerError, HandlerError, HttpError, LeaseLost, StoreError
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.handling import NotNow
 from crawler.hops import refuse_overload
 from crawler.models import Request

@@ -8,7 +8,7 @@ from crawler.asking import Asker
 from crawler.door import Door
 from crawler.errors import HttpError, StorageFull, StoreUnavailable
 from crawler.feeder import HostLane
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.handling import NotNow
 from crawler.hops import LONGEST_QUEUE
 from crawler.models import Page, Request, State, Visit

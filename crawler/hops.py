@@ -15,7 +15,7 @@ from crawler.errors import (
     TlsError,
 )
 from crawler.feeder import HostLane, Ticket
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.frontier import Want
 from crawler.handling import NotNow, NotYet
 from crawler.models import Request

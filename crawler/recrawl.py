@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec.structs import replace
 
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.likeness import NEAR_DUPLICATE
 from crawler.models import TRUNCATED, Page, Request, State, Visit
 from crawler.revisit import CHANGED, UNCHANGED, Revisit, conditions, digest, next_interval, policy_for, validator

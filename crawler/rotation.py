@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from crawler.asking import Asker
 from crawler.budget import LimitReached
 from crawler.errors import FetchError, LoginFailed
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.frontier import ONLY_SESSION
 from crawler.handling import NotNow, failure_of
 from crawler.logins import Login

@@ -23,7 +23,7 @@ from crawler.errors import (
     escaped,
 )
 from crawler.feeder import HostLane
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.handling import AtWork, NotNow, failure_of, trace_of
 from crawler.hops import unreachable
 from crawler.logins import Login

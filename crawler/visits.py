@@ -12,7 +12,7 @@ from crawler import stages
 from crawler.changes import keyed
 from crawler.circuit import CLOSED, Circuit
 from crawler.errors import ConfigError, FetchError, HandlerError, HttpError, SpiderError, escaped
-from crawler.fetch import Reply
+from crawler.fetch.reply import Reply
 from crawler.frontier import Breadcrumb
 from crawler.groups import group_pace
 from crawler.handling import AtWork, NotNow, PageDoor, Stepped, drained, through, timed, trace_of, warn_if_slow

@@ -8,8 +8,7 @@ from crawler.asking import Asker
 from crawler.budget import LimitReached
 from crawler.errors import HandlerError, LeaseLost, StoreError
 from crawler.feeder import HostLane
-from crawler.fetch import Reply
-from crawler.fetch.reply import made
+from crawler.fetch.reply import Reply, made
 from crawler.handling import NotNow, PageDoor, Stepped, drained
 from crawler.hops import sent, sent_by
 from crawler.models import Page, Request

@@ -28,10 +28,11 @@ from aioresponses import aioresponses
 
 from crawler import errors
 from crawler.decoding import Decoder
-from crawler.fetch import Fetcher, Reply, deadlines, dns
+from crawler.fetch import Fetcher, deadlines, dns
 from crawler.fetch.body import AT_ONCE
 from crawler.fetch.failures import translated
 from crawler.fetch.memory import Memory
+from crawler.fetch.reply import Reply
 from crawler.models import Request
 from crawler.settings import MIB, HostSettings, Settings
 

@@ -21,8 +21,7 @@ from typing import Any, Self, TypeAlias
 import aiohttp
 from aiohttp.connector import Connection
 from aiohttp.helpers import is_ip_address
-from msgspec import Struct
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDictProxy
 
 from crawler import stages
 from crawler.addresses import AddressPolicy

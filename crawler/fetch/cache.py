@@ -14,7 +14,8 @@ import msgspec
 from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from crawler.fetch import Fetcher, Reply
+from crawler.fetch import Fetcher
+from crawler.fetch.reply import Reply
 from crawler.models import Request
 from crawler.settings import Settings
 

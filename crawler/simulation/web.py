@@ -18,7 +18,8 @@ from msgspec import Struct
 from multidict import CIMultiDict, CIMultiDictProxy
 
 from crawler.errors import ConfigError, ConnectTimeout, DnsError, FetchError, ReadTimeout, TlsError
-from crawler.fetch import CHUNK_SIZE, Fetcher, Reply, Stream
+from crawler.fetch import CHUNK_SIZE, Fetcher, Stream
+from crawler.fetch.reply import Reply
 from crawler.files import FileStore
 from crawler.models import Request
 from crawler.politeness import OVERLOADED, REDIRECTS
