@@ -4,6 +4,7 @@ Nothing is sent to a host without its lease, nor before its time. Pages, robots.
 handler's extra fetches all come through here.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -207,8 +208,13 @@ class Asker:
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
+        # the loop may write when all have computed that are ready: a tenth of a second later, if they are many
+        asyncio.get_running_loop().call_soon(self._left, lane, request.group)
         if (lane.pace.pause and lane.armed) or lane.groups or lane.named:  # else nothing is due later for it
             self.engine.dispatch()
+
+    def _left(self, lane: HostLane, group: str | None) -> None:
+        self.engine.workbench.left(lane, self.engine.clock.monotonic(), group)
 
     def keep_hours(self, lane: HostLane) -> None:
         """Have the host wait for its hours, if it will be out of them when its time has come."""

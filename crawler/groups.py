@@ -95,6 +95,11 @@ class Group:
         self.ready_at = max(self.ready_at, next_at(self.pace, self.owed_until, now))
         self.is_sending = False
 
+    def left(self, now: float) -> None:
+        """It has left no sooner than `now`."""
+        self.sent_at = now
+        self.ready_at = max(self.ready_at, next_at(self.pace, self.owed_until, now))
+
     def done(self, *, was_sent: bool) -> None:
         """The answer is there, or there will be none."""
         self.in_flight -= 1

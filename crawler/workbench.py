@@ -208,6 +208,13 @@ class Workbench(Generic[Ticket]):
         if groups:
             self._arm_mates(groups)
 
+    def left(self, lane: Lane[Ticket], now: float, name: str | None = None) -> None:
+        """What was `sent` has left no sooner than `now`: the pauses count from then."""
+        lane.sent_at = now
+        lane.ready_at = max(lane.ready_at, next_at(lane.pace, lane.owed_until, now))
+        for group in lane.groups_of(name):
+            group.left(now)
+
     def done(self, lane: Lane[Ticket], name: str | None = None, *, was_sent: bool) -> None:
         """The answer is there, or there will be none: the place at the host and in the request's groups is free."""
         self.in_flight -= 1

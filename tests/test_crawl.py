@@ -16,6 +16,7 @@ from crawler import Crawl, FetchError, Limits, Request, Response, Scope, Spider,
 from crawler.errors import ConfigError
 from crawler.progress import Summary
 from crawler.testing import Site
+from crawler.workbench import Workbench
 
 
 class Titles(Spider):
@@ -287,6 +288,17 @@ async def test_robots(site: Site) -> None:
     assert min(site.gaps()) >= 0.18
     assert found.counts.reasons["skipped: robots"] == 1
     assert found.summary.exit_code == 0
+
+
+async def test_pauses_count_from_when_requests_leave(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request tells when it has left this process, which a busy loop may put off; here it lies about for 0.2 s."""
+    left = Workbench.left
+    monkeypatch.setattr(Workbench, "left", lambda bench, lane, now, group: left(bench, lane, now + 0.2, group))
+    site.page("/", '<a href="/a">a</a>')
+    site.page("/a", "a")
+    await crawled(seeded(Titles, site.url("/")), site, delay=0.1)
+    assert site.paths() == ["/robots.txt", "/", "/a"]
+    assert min(site.gaps()) >= 0.28
 
 
 @pytest.mark.parametrize(

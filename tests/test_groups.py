@@ -151,9 +151,11 @@ def test_spacing_counts_from_the_request_that_is_written() -> None:
     assert group.free_at == float("inf")  # two are under way
     group.done(was_sent=True)
     assert group.free_at == 14.0
+    group.left(12.1)
+    assert group.free_at == 14.1, "it had lain about before it left"
     group.start()
     group.done(was_sent=False)
-    assert group.free_at == 14.0
+    assert group.free_at == 14.1
 
 
 def test_a_burst_is_not_had_twice() -> None:

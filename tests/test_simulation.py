@@ -14,12 +14,11 @@ from itertools import pairwise
 import pytest
 
 import crawler.simulation
-from crawler import Scope, Spider, feeder, politeness
+from crawler import Scope, Spider, feeder, groups, politeness
 from crawler.asking import Asker
 from crawler.errors import ConfigError, ConnectionReset, ReadTimeout
 from crawler.frontier import Committed, membership, queries
 from crawler.frontier.sqlite import SqliteFrontier
-from crawler.groups import Group
 from crawler.models import Link, Visit
 from crawler.simulation import Answer, Fortune, Moment, Overload, Served, Simulated, Stalled
 from crawler.simulation.journal import SharedLock
@@ -480,7 +479,7 @@ async def _at_once(_feeder: feeder.Feeder, lane: feeder.HostLane, *_: object) ->
     ("where", "name", "instead", "told"),
     [
         (feeder.Feeder, "join", _at_once, "ip:192.0.2.1: http"),
-        (Group, "sent", lambda group, _now: setattr(group, "is_sending", False), "s after http"),
+        (groups, "next_at", lambda _pace, _owed_until, sent_at: sent_at, "s after http"),
         (
             queries,
             "BURY_GROUPS",

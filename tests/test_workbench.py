@@ -89,6 +89,17 @@ def test_the_pause_counts_from_the_sending() -> None:
     assert bench.take(6.0)
 
 
+def test_a_request_that_left_late() -> None:
+    """The pause counts from the moment in which the request left, when that is later than it was to be written."""
+    bench = Bench()
+    lane = lane_of(bench, 1, 10, 1.0, 4)
+    assert bench.take(0.0)
+    bench.sent(lane, 0.0)
+    bench.left(lane, 0.2)
+    assert bench.take(1.19) is None
+    assert bench.take(1.2)
+
+
 def test_order() -> None:
     """A host's pages go by rank, then arrival, also those that came later."""
     bench = Bench()
