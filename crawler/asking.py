@@ -208,9 +208,9 @@ class Asker:
         if self.engine.settings.events == "all":
             lane.events.append(Event(now, REQUEST, f"{request.method} {request.url}"))
         self.keep_hours(lane)
-        # the loop may write when all have computed that are ready: a tenth of a second later, if they are many
-        asyncio.get_running_loop().call_soon(self._left, lane, request.group)
-        if (lane.pace.pause and lane.armed) or lane.groups or lane.named:  # else nothing is due later for it
+        if lane.pace.pause or lane.groups or lane.named:  # else nothing has to wait
+            # the loop may write when all have computed that are ready: a tenth of a second later, if they are many
+            asyncio.get_running_loop().call_soon(self._left, lane, request.group)
             self.engine.dispatch()
 
     def _left(self, lane: HostLane, group: str | None) -> None:
