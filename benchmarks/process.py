@@ -24,7 +24,7 @@ class Used(Struct, frozen=True):
     """What a program has used. Seconds; MiB.
 
     ``cpu`` is user and system time of the program and all that it waited for. ``memory`` is the sum of the peaks of all
-    its processes, ``largest`` the peak of one. ``samples`` are seconds and MiB. ``out`` is what it printed.
+    its processes, ``largest`` the peak of one. ``samples`` are seconds, MiB and open files. ``out`` is what it printed.
     """
 
     cpu: float
@@ -32,7 +32,7 @@ class Used(Struct, frozen=True):
     memory: int
     largest: int
     out: str
-    samples: list[tuple[float, float]]
+    samples: list[tuple[float, float, int]]
 
 
 class Failed(RuntimeError):
@@ -89,13 +89,14 @@ def run(
 
 def _watched(
     child: "subprocess.Popen[bytes]", began: float, within: float
-) -> tuple[float, float, dict[int, int], list[tuple[float, float]]]:
+) -> tuple[float, float, dict[int, int], list[tuple[float, float, int]]]:
     peaks: dict[int, int] = {}
-    samples: list[tuple[float, float]] = []
+    samples: list[tuple[float, float, int]] = []
     while True:
-        now = 0
+        now = files = 0
         for process in family(child.pid):
             peak, present = _memory(process)
+            files += _open_files(process)
             peaks[process] = max(peaks.get(process, 0), peak)
             now += present
         pid, status, usage = os.wait4(child.pid, os.WNOHANG)
@@ -105,7 +106,7 @@ def _watched(
             return usage.ru_utime + usage.ru_stime, wall, peaks, samples
         if wall > within:
             raise Failed(f"{child.args!r} did not end within {within:g} s")
-        samples.append((round(wall, 2), now))
+        samples.append((round(wall, 2), now, files))
         _wait(child.pid, LOOKED_AT_EVERY if wall < 100 else 1.0)
 
 
@@ -137,6 +138,12 @@ def _memory(pid: int) -> tuple[int, int]:
         found = {name: int(size) >> 10 for name, size in _KIB.findall(Path(f"/proc/{pid}/status").read_text())}
         return found.get("VmHWM", 0), found.get("VmRSS", 0)
     return 0, 0
+
+
+def _open_files(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return 0
 
 
 def python(*arguments: str) -> list[str]:

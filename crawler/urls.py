@@ -33,9 +33,8 @@ def canonical(url: str, base: str = "") -> str | None:
     return absolute if "@" not in absolute else _without_credentials(absolute)
 
 
-_normalized = lru_cache(maxsize=256)(
-    ada_url.normalize_url
-)  # a URL is made sure of where it is made, and where it is used
+# a URL is made canonical where it is made, and made sure of where it is used, mostly a moment later
+_normalized = lru_cache(maxsize=256)(ada_url.normalize_url)
 
 
 def _without_credentials(url: str) -> str:

@@ -770,7 +770,7 @@ async def test_a_connection_that_would_be_of_no_use(monkeypatch: pytest.MonkeyPa
     async with wire(HELLO, None) as server, fetcher(delay=40.0) as opened:
         await get(opened, server.url())
         async with asyncio.timeout(5.0):
-            await server.left.wait()
+            assert await server.left.wait()
 
 
 # Bodies

@@ -72,12 +72,12 @@ def digest(log: object) -> str:
 
 def test_the_same_seed_is_the_same_crawl() -> None:
     """A seed gives the same requests at the same times, in another process too, where hashes differ."""
-    seeds = range(7, 10)
+    seeds = range(7, 13)
     logs = [planned(seed).run().log for seed in seeds]
     assert logs == [planned(seed).run().log for seed in seeds]
     program = (
         "from tests.simulated_plans import planned; from tests.test_simulation import digest;"
-        "print(digest([planned(seed).run().log for seed in range(7, 10)]))"
+        "print(digest([planned(seed).run().log for seed in range(7, 13)]))"
     )
     path = os.pathsep.join(sys.path)
     ran = subprocess.run(
@@ -91,7 +91,7 @@ def test_another_seed_is_another_crawl() -> None:
     """Seeds make a difference, and the plans have all that they are meant to have."""
     plans = [planned(seed) for seed in range(300)]
     assert len({digest(plan.pages) for plan in plans}) == 300
-    ends = {end.partition(":")[0] for plan in plans[:12] for end in plan.run().states.values()}
+    ends = {end.partition(":")[0] for plan in plans[:30] for end in plan.run().states.values()}
     assert ends == {"done", "gone", "skipped", "failed"}
     assert {len(plan.origins) for plan in plans} == {1, 2, 3, 4}
     assert all(any(plan.engines == n for plan in plans) for n in (1, 2))
@@ -463,7 +463,7 @@ def shared(seeds: range) -> list[Simulated]:
 
 def test_hosts_that_share_an_address() -> None:
     """The limits of an address hold whoever of two engines asks its hosts, and whenever one dies."""
-    for crawl in shared(range(6)):
+    for crawl in shared(range(10)):
         asked = sorted(one.at for one in crawl.log if one.kind != "robots")
         assert min(later - earlier for earlier, later in pairwise(asked)) >= 2.0 - 0.02
         assert len(crawl.items) == len(KEYED) - 1 - 40
